@@ -1,0 +1,236 @@
+"""Cheshire Cat 2: agents from a registry, asynchronous, a conversation that comes with each request."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+from starlette.requests import Request
+
+from ...settings import Settings
+from ..conversation import Turn
+from ..errors import InvalidApiKey, UpstreamError
+from .detect import IS_CAT_2
+from .port import THE_CAT, Access, Caller, Host, Model, Person, Run, Text
+
+if IS_CAT_2 or TYPE_CHECKING:
+    from cat import config, db, log
+    from cat.ambient.context_vars import Ctx, ctx, set_ctx
+    from cat.ambient.runtime import ccat
+    from cat.auth.user import User
+    from cat.protocols.agui import events as agui
+    from cat.services.directives.base import Directive
+    from cat.services.model_providers.default import DefaultModelProvider
+    from cat.services.model_providers.openai_compatible import OpenAICompatibleProvider
+    from cat.services.service import Service
+    from cat.types import Message, Task, TextContent
+
+    # Called DB before 2.0.21.
+    Store = getattr(db, "Store", None) or db.DB
+else:
+    Directive = Service = object
+
+END_USERS = UUID("6b1c7d0e-52f5-5c0a-9d52-3a4f0c1d8e77")
+"""Namespace of the UUIDs of end users: it must never change, their memory hangs on it."""
+
+DEFAULT_AGENT = "default"
+
+
+class OpenAIAPI(Service):
+    """The plugin's entry in the Cat's Settings page."""
+
+    service_type = "config"
+    slug = "openai_api"
+    name = "OpenAI API"
+    description = "The OpenAI API of this Cat, at /custom/v1."
+
+    Settings = Settings
+
+
+class Cat2(Host):
+    async def settings(self) -> Settings:
+        return await OpenAIAPI.load_settings()
+
+    async def authenticate(self, request: Request, access: Access) -> Caller:
+        """The host has looked at the credential already; any user it knows may read and write.
+
+        It would take a cookie too, which a browser sends along from any site, so the header is asked for.
+        """
+        header = request.headers.get("authorization")
+        if not header:
+            raise InvalidApiKey("You did not provide an API key. Send it as: Authorization: Bearer <key>.")
+        user = ctx().user
+        if user is None:
+            raise InvalidApiKey("Incorrect API key provided.")
+        key = header.removeprefix("Bearer ").encode()
+        is_service = config.API_KEY is not None and hmac.compare_digest(key, config.API_KEY.encode())
+        return Caller(_person(user), is_service)
+
+    def end_user(self, name: str) -> Person:
+        return _person(User(id=uuid5(END_USERS, name), name=name, roles=["user"]))
+
+    def models(self) -> Sequence[Model]:
+        agents = ccat().registry.classes["agents"]
+        return [
+            Model(_model_id(slug), agents[slug].description or agents[slug].name or slug)
+            for slug in sorted(agents, key=lambda slug: (slug != DEFAULT_AGENT, slug))
+        ]
+
+    async def has_llm(self) -> bool:
+        core = await ccat().get("config", "core")
+        llm = (await core.load_settings()).default_llm
+        provider = await ccat().get("model_providers", llm.partition(":")[0], raise_error=False)
+        if isinstance(provider, OpenAICompatibleProvider):
+            return await provider.client() is not None
+        return provider is not None and not isinstance(provider, DefaultModelProvider)
+
+    def rewrites_replies(self) -> bool:
+        """2.0.22 renamed the hook and dropped the one that each agent had of its own."""
+        return any(
+            name == "after_agent_run" or (name.startswith("after_") and name.endswith("agent_execution"))
+            for name, hooks in ccat().mad_hatter.hooks.items()
+            if hooks
+        )
+
+    async def run(self, run: Run, *, live: bool) -> AsyncGenerator[Text, None]:
+        slug = _agent_slug(run.model)
+        agent = await ccat().get("agents", slug)
+        if run.conversation.instructions:
+            agent.directives = [*agent.directives, self._Instructions(run.conversation.instructions)]
+        task = Task(messages=[_message(turn) for turn in run.conversation.turns], stream=live)
+        voice = _Voice(agent)
+
+        async def answer() -> list[str]:
+            # This task has a context of its own, so the person and the stream are this run's alone.
+            set_ctx(Ctx(user=run.person.identity, request=run.request, stream=voice.hear))
+            try:
+                result = await agent(task)
+                return [message.text for message in result.messages if message.role == "assistant"]
+            finally:
+                voice.end()
+
+        answering = asyncio.create_task(answer())
+        try:
+            if live:
+                async for delta in voice.deltas():
+                    yield Text(delta)
+            await asyncio.wait([answering])
+            try:
+                reply = _join(answering.result())
+            except (Exception, asyncio.CancelledError) as error:
+                log.error(f"OpenAI API: the agent {slug} failed: {type(error).__name__}")
+                raise UpstreamError from error
+            # What an agent says without its LLM, such as the note that none is configured, has no tokens.
+            said = voice.said()
+            if reply.startswith(said) and len(reply) > len(said):
+                yield Text(reply[len(said) :])
+        finally:
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+    async def kept_turns(self, person: Person) -> list[Turn]:
+        kept = await Store.load(_conversation_key(person), default=[])
+        return [Turn(role, (text,)) for role, text in kept]
+
+    async def keep_turns(self, person: Person, turns: Sequence[Turn]) -> None:
+        await Store.save(_conversation_key(person), [[turn.role, "".join(turn.texts)] for turn in turns])
+
+    def log_info(self, message: str) -> None:
+        log.info(message)
+
+    def log_error(self, message: str) -> None:
+        log.error(message)
+
+    # Inside the class, where the Cat's loader does not look: it would offer it to every agent.
+    class _Instructions(Directive):
+        """The client's system and developer texts, after the agent's own prompt."""
+
+        slug = "openai_api_instructions"
+
+        def __init__(self, texts: Sequence[str]) -> None:
+            self.texts = texts
+
+        async def start(self, agent: Any) -> None:
+            agent.system_prompt = "\n\n".join(filter(None, [agent.system_prompt, *self.texts]))
+
+
+class _Voice:
+    """What the agent says while it runs, as one text that grows.
+
+    The agent may speak several times in a run, before and after it uses its tools; what agents say that it
+    calls as tools is no part of its reply.
+    """
+
+    def __init__(self, agent: Any) -> None:
+        self._said: list[str] = []
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._tools_running = 0
+        self._new_message = False
+        self._call_tool = agent.call_tool
+        agent.call_tool = self._call_tool_unheard
+
+    async def hear(self, event: dict[str, Any]) -> None:
+        """The host's stream callback: called for each event, so for each token."""
+        if self._tools_running:
+            return
+        kind = event["type"]
+        if kind == agui.EventType.TEXT_MESSAGE_CONTENT:
+            delta = event["delta"]
+            if self._new_message:
+                self._new_message = False
+                delta = _gap(self._said[-1] if self._said else "", delta) + delta
+            self._said.append(delta)
+            self._queue.put_nowait(delta)
+        elif kind == agui.EventType.TEXT_MESSAGE_START:
+            self._new_message = True
+
+    def said(self) -> str:
+        return "".join(self._said)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def deltas(self) -> AsyncGenerator[str, None]:
+        while (delta := await self._queue.get()) is not None:
+            yield delta
+
+    async def _call_tool_unheard(self, *args: Any, **kwargs: Any) -> Any:
+        self._tools_running += 1
+        try:
+            return await self._call_tool(*args, **kwargs)
+        finally:
+            self._tools_running -= 1
+
+
+def _join(messages: Iterable[str]) -> str:
+    said = ""
+    for message in messages:
+        if message:
+            said += _gap(said, message) + message
+    return said
+
+
+def _gap(before: str, after: str) -> str:
+    """A paragraph between two messages of one reply, unless they bring white space of their own."""
+    return "" if not before or before[-1].isspace() or after[0].isspace() else "\n\n"
+
+
+def _message(turn: Turn) -> Any:
+    return Message(role=turn.role, content=[TextContent(text=text) for text in turn.texts])
+
+
+def _person(user: Any) -> Person:
+    return Person(key=str(user.id), name=user.name, identity=user)
+
+
+def _model_id(slug: str) -> str:
+    return THE_CAT if slug == DEFAULT_AGENT else f"{THE_CAT}:{slug}"
+
+
+def _agent_slug(model: str) -> str:
+    return model.removeprefix(f"{THE_CAT}:") if model != THE_CAT else DEFAULT_AGENT
+
+
+def _conversation_key(person: Person) -> str:
+    return f"openai_api_conversation_{person.key}"

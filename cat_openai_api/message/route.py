@@ -1,0 +1,17 @@
+"""`POST /message`."""
+
+from starlette.responses import Response
+
+from ..hosts.port import Access
+from ..routing import ApiRequest, json_reply, post, unless_gone
+from . import serving
+from .protocol import MessageReply, MessageRequest
+
+
+@post("/message", access=Access.WRITE, response_model=MessageReply, summary="Send one message")
+async def send_message(wanted: MessageRequest, request: ApiRequest) -> Response:
+    """One message, one reply. The Cat keeps the conversation of each user."""
+    settings = await request.settings()
+    person = serving.addressee(wanted, request.caller)
+    await request.admit(person)
+    return json_reply(await unless_gone(request, serving.answer(wanted, person, settings, request)))

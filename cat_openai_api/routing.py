@@ -1,0 +1,237 @@
+"""What every route of the plugin has in common: who may call, how large a body, errors in OpenAI's shape.
+
+A route's function runs only for a caller who may, with a body that is valid; whatever goes wrong, before it or
+in it, leaves here.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from uuid import uuid4
+
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic_core import from_json
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
+
+from .admission import admit, standing
+from .errors import ErrorReply, InternalError, InvalidRequest, RequestTooLarge, error_for
+from .hosts.current import endpoint, host
+from .hosts.port import Access, Caller, Person
+from .wire import encode
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+PREFIX = "/custom"
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class ApiRequest(Request):
+    """A request to one of the plugin's routes. `headers_for_reply` go on the reply, whatever it will be."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self.id = f"req_{uuid4().hex}"
+        self.headers_for_reply: dict[str, str] = {"x-request-id": self.id}
+        self.parsed_body: Any = None
+        self._caller: Caller | None = None
+        self._settings: Settings | None = None
+
+    @property
+    def caller(self) -> Caller:
+        if self._caller is None:
+            raise RuntimeError("This route is open to all: nobody was authenticated.")
+        return self._caller
+
+    async def authenticate(self, access: Access) -> None:
+        self._caller = await host.authenticate(self, access)
+
+    async def settings(self) -> "Settings":
+        """The settings in force for this request: they are read once."""
+        if self._settings is None:
+            self._settings = await host.settings()
+        return self._settings
+
+    @property
+    def debug_mode(self) -> bool:
+        return self._settings is not None and self._settings.debug_mode
+
+    async def admit(self, person: Person) -> None:
+        """Count the request for `person`. Raises `RateLimitExceeded`."""
+        self.headers_for_reply.update(await admit(person, await self.settings()))
+
+    async def show_standing(self) -> None:
+        """The caller's own rate limit headers, for a request that ends before it is known whom it is for."""
+        self.headers_for_reply.update(await standing(self.caller.person, await self.settings()))
+
+    async def body(self) -> bytes:
+        """The whole body, read only as far as it is allowed to be long."""
+        if not hasattr(self, "_body"):
+            declared = self.headers.get("content-length", "")
+            if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+                raise _too_large()
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in self.stream():
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise _too_large()
+                chunks.append(chunk)
+            self._body = b"".join(chunks)
+        return self._body
+
+    async def json(self) -> Any:
+        """The body as JSON by the standard: no NaN, no lone surrogates, no endless nesting."""
+        try:
+            self.parsed_body = from_json(await self.body(), allow_inf_nan=False)
+        except ValueError as error:
+            raise InvalidRequest(f"The request's body is no valid JSON: {error}.", code="invalid_json") from error
+        return self.parsed_body
+
+
+class ApiRoute(APIRoute):
+    """A route that anybody may call."""
+
+    access: ClassVar[Access | None] = None
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Routes of a plugin that was switched off or replaced match nothing.
+
+        Cats before 2.0.23 leave them in the application under current FastAPI versions.
+        """
+        if getattr(sys.modules.get(__name__), "ApiRoute", None) is not ApiRoute:
+            return Match.NONE, {}
+        return super().matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().handle(scope, receive, send)
+        except HTTPException as error:
+            # Raised before the handler below: the wrong method.
+            request = ApiRequest(scope, receive)
+            await _error_reply(error, request)(scope, receive, send)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_in_our_shape(request: Request) -> Response:
+            api_request = ApiRequest(_with_json_body(request.scope), request.receive)
+            try:
+                if self.access is not None:
+                    await api_request.authenticate(self.access)
+                if self.access is Access.WRITE:
+                    await api_request.show_standing()
+                response = await handle(api_request)
+            except (ClientGone, ClientDisconnect):
+                # Nobody is there to read it; 499 is nginx's word for that, for the access log.
+                response = Response(status_code=499)
+            except Exception as error:
+                response = _error_reply(error, api_request)
+            response.headers.update(api_request.headers_for_reply)
+            return response
+
+        return handle_in_our_shape
+
+
+class ReadRoute(ApiRoute):
+    access = Access.READ
+
+
+class WriteRoute(ApiRoute):
+    access = Access.WRITE
+
+
+_ROUTES: dict[Access | None, type[ApiRoute]] = {
+    None: ApiRoute,
+    Access.READ: ReadRoute,
+    Access.WRITE: WriteRoute,
+}
+
+
+def _route(
+    register: Callable[..., Callable[[Callable[..., Any]], Any]],
+    path: str,
+    *,
+    access: Access | None,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], Any]:
+    """Decorate a function as a route; `options` are FastAPI's."""
+    return register(
+        path,
+        prefix=PREFIX,
+        tags=["OpenAI API"],
+        route_class_override=_ROUTES[access],
+        responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}},
+        **options,
+    )
+
+
+get = partial(_route, endpoint.get)
+post = partial(_route, endpoint.post)
+
+
+def json_reply(reply: BaseModel) -> Response:
+    return Response(encode(reply.model_dump()), media_type="application/json")
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its reply was ready."""
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled as soon as the client is gone (`ClientGone`).
+
+    The body must have been read: what comes after it is the end of the connection.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    message: Message = {"type": ""}
+    while message["type"] != "http.disconnect":
+        message = await request.receive()
+
+
+def _error_reply(error: Exception, request: ApiRequest) -> Response:
+    shown = error_for(error, request.parsed_body)
+    if shown is None:
+        host.log_error(f"OpenAI API: a defect in {request.scope['route'].path} ({request.id})")
+        shown = InternalError()
+    if request.debug_mode:
+        host.log_info(f"OpenAI API: {encode({'request': request.id, **shown.body()}).decode()}")
+    return Response(
+        encode(shown.body()),
+        shown.status,
+        {**(shown.headers or {}), **request.headers_for_reply},
+        media_type="application/json",
+    )
+
+
+def _too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"The request is larger than {MAX_BODY_BYTES // 1024**2} MiB.")
+
+
+def _with_json_body(scope: Scope) -> Scope:
+    """The body is JSON, whatever a client's Content-Type says (curl's says it is a form)."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}

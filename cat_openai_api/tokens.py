@@ -1,0 +1,173 @@
+"""Counting tokens, and cutting a growing text where its limit is reached.
+
+The vocabulary is cl100k_base, which Cheshire Cat 1.9 carries as well. tiktoken downloads it on first use, so
+it is loaded aside, and an estimate serves until it is there.
+"""
+
+import asyncio
+import re
+import threading
+import time
+import unicodedata
+from collections.abc import Sequence
+from itertools import islice
+from typing import Protocol
+
+ENCODING = "cl100k_base"
+
+RETRY_SECONDS = 600.0
+"""After a failed download."""
+
+BLOCKING_CHARACTERS = 20_000
+"""Texts longer than this (some 5 ms of work) are counted in a thread."""
+
+PIECE_CHARACTERS = 50_000
+"""The longest text that tiktoken is given at once: its regular expression recurses over long runs."""
+
+LONGEST_TAIL = 4_000
+"""Characters without a sure boundary after which one is assumed, at the price of a token more or less."""
+
+MESSAGE_OVERHEAD = 4
+REPLY_OVERHEAD = 3
+"""Tokens of a chat format around a message and before the reply: OpenAI's cookbook, num_tokens_from_messages."""
+
+
+class Tokenizer(Protocol):
+    def count(self, text: str) -> int: ...
+
+    def head(self, text: str, tokens: int) -> str:
+        """The longest beginning of `text` of at most so many tokens."""
+
+
+class EstimatingTokenizer:
+    """A token for each short word, beginning of a long one, symbol, or letter of another script."""
+
+    _PIECE = re.compile(r"\s*[A-Za-z0-9_]{1,9}|\s*[^\sA-Za-z0-9_]|\s+")
+
+    def count(self, text: str) -> int:
+        return sum(1 for _ in self._PIECE.finditer(text))
+
+    def head(self, text: str, tokens: int) -> str:
+        return "".join(piece.group() for piece in islice(self._PIECE.finditer(text), tokens))
+
+
+class TiktokenTokenizer:
+    def __init__(self, name: str) -> None:
+        import tiktoken  # noqa: PLC0415 (half a second, and here it is spent in a thread)
+
+        self._encoding = tiktoken.get_encoding(name)
+
+    def count(self, text: str) -> int:
+        return len(self._encode(text))
+
+    def head(self, text: str, tokens: int) -> str:
+        return self._encoding.decode_bytes(self._encode(text)[:tokens]).decode("utf-8", "ignore")
+
+    def _encode(self, text: str) -> list[int]:
+        tokens: list[int] = []
+        for start in range(0, len(text), PIECE_CHARACTERS):
+            tokens += self._encoding.encode_ordinary(text[start : start + PIECE_CHARACTERS])
+        return tokens
+
+
+class Vocabulary:
+    """The best tokenizer there is at the moment. Asking for it starts the loading, and never waits for it."""
+
+    def __init__(self, encoding: str = ENCODING) -> None:
+        self._encoding = encoding
+        self._loaded: Tokenizer | None = None
+        self._lock = threading.Lock()
+        self._loading = False
+        self._retry_at = 0.0
+        self._settled = threading.Event()
+
+    def tokenizer(self) -> Tokenizer:
+        if self._loaded is not None:
+            return self._loaded
+        with self._lock:
+            if not self._loading and time.monotonic() >= self._retry_at:
+                self._loading = True
+                threading.Thread(target=self._load, name="openai-api-vocabulary", daemon=True).start()
+        return EstimatingTokenizer()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the end of the first attempt (seconds); true when it ended in time. Not for requests."""
+        self.tokenizer()
+        return self._settled.wait(timeout)
+
+    def _load(self) -> None:
+        try:
+            self._loaded = TiktokenTokenizer(self._encoding)
+        except Exception:
+            # No network, no cache: whatever the reason, the estimate goes on serving.
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+        finally:
+            self._loading = False
+            self._settled.set()
+
+
+vocabulary = Vocabulary()
+# Loading takes a second: it begins with the plugin, not with the first request.
+vocabulary.tokenizer()
+
+
+async def count_tokens(texts: Sequence[str]) -> int:
+    """Tokens of all the texts together."""
+    tokenizer = vocabulary.tokenizer()
+    if sum(map(len, texts)) > BLOCKING_CHARACTERS:
+        return await asyncio.to_thread(lambda: sum(map(tokenizer.count, texts)))
+    return sum(map(tokenizer.count, texts))
+
+
+async def count_prompt_tokens(messages: Sequence[str]) -> int:
+    """Tokens of a conversation, given the text of each message."""
+    return await count_tokens(messages) + MESSAGE_OVERHEAD * len(messages) + REPLY_OVERHEAD
+
+
+class TokenBudget:
+    """Lets a text pass that comes in pieces, up to `limit` tokens of the whole; 0 is no limit.
+
+    What is certain to stay as it is has been counted once; only the tail behind the last sure boundary is
+    counted again with each piece.
+    """
+
+    def __init__(self, limit: int, tokenizer: Tokenizer) -> None:
+        self._limit = limit
+        self._tokenizer = tokenizer
+        self._bytes = 0
+        self._counted = 0
+        self._tail = ""
+
+    def take(self, piece: str) -> tuple[str, bool]:
+        """As much of `piece` as may pass, and whether the limit has cut it."""
+        if not self._limit:
+            return piece, False
+        text = self._tail + piece
+        self._bytes += len(piece.encode("utf-8", "replace"))
+        # A token is at least one byte, so most replies end before anything needs counting.
+        if self._bytes <= self._limit:
+            self._tail = text
+            return piece, False
+        boundary = _last_boundary(text)
+        counted = self._counted + self._tokenizer.count(text[:boundary])
+        if counted + self._tokenizer.count(text[boundary:]) <= self._limit:
+            self._counted, self._tail = counted, text[boundary:]
+            return piece, False
+        head = self._tokenizer.head(text, self._limit - self._counted)
+        return head[len(self._tail) :], True
+
+
+def _last_boundary(text: str) -> int:
+    """The last place where a letter is followed by what cannot belong to its word; 0 if there is none.
+
+    There the encodings cl100k_base and o200k_base always end a piece (their published split patterns), so the
+    tokens before it do not depend on what follows. Behind a very long text without one, its end.
+    """
+    for position in range(len(text) - 1, 0, -1):
+        if text[position - 1].isalpha() and not _continues_word(text[position]):
+            return position
+    return len(text) if len(text) > LONGEST_TAIL else 0
+
+
+def _continues_word(character: str) -> bool:
+    return character.isalpha() or character in "'\u2019" or unicodedata.category(character).startswith("M")

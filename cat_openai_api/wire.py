@@ -1,0 +1,32 @@
+"""What the wire models of all API resources share."""
+
+import json
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
+
+
+class WireRequest(BaseModel):
+    """A request, or a part of one: JSON types as they are, fields that nobody knows ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", protected_namespaces=())
+
+
+class WireReply(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+
+def refuse(message: str) -> NoReturn:
+    """For validators: the field means something that this API does not do."""
+    raise PydanticCustomError("unsupported_parameter", "{reason}", {"reason": message})
+
+
+def is_set(value: Any) -> bool:
+    """Whether a client asked for anything: many send null, false or an empty list for "no"."""
+    return value not in (None, False, 0, "", [], {})
+
+
+def encode(data: Any) -> bytes:
+    """JSON in ASCII: an LLM may send half a surrogate pair in one chunk, which has no UTF-8."""
+    return json.dumps(data, separators=(",", ":")).encode("ascii")

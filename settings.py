@@ -1,0 +1,59 @@
+"""The plugin's settings, one definition for both Cats' panels: names, defaults, ranges and help texts."""
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+def parse_aliases(text: str) -> dict[str, str]:
+    """`gpt-4o=cheshire-cat, *=cheshire-cat` as a dict of name to model. Raises ValueError."""
+    aliases: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, model = (side.strip() for side in pair.partition("="))
+        if not (name and equals and model):
+            raise ValueError(f"'{pair}' is not of the form name=model")
+        aliases[name] = model
+    return aliases
+
+
+class Settings(BaseModel):
+    rate_limit_per_minute: int = Field(
+        60,
+        ge=0,
+        le=1000,
+        title="Rate limit per minute",
+        description="Requests of each end user in any minute, chat and message together. 0: no limit.",
+    )
+    max_tokens: int = Field(
+        4000,
+        ge=0,
+        le=32000,
+        title="Longest reply",
+        description="In tokens. A request may ask for less, never for more. 0: no limit.",
+    )
+    enable_streaming: bool = Field(
+        True,
+        title="Streaming",
+        description="Off: a client that asks for a stream gets the whole reply in one piece of it.",
+    )
+    debug_mode: bool = Field(
+        False,
+        title="Debug mode",
+        description="Log each request's path: model, roles and lengths, timing, tokens, end. Never a key.",
+    )
+    model_aliases: str = Field(
+        "",
+        max_length=4000,
+        title="Model aliases",
+        description="For clients with a model name built in: name=model pairs, * for any other name. "
+        "Example: gpt-4o=cheshire-cat, *=cheshire-cat",
+    )
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    @field_validator("model_aliases")
+    @classmethod
+    def _pairs(cls, value: str) -> str:
+        parse_aliases(value)
+        return value
+
+    def aliases(self) -> dict[str, str]:
+        return parse_aliases(self.model_aliases)

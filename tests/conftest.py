@@ -1,0 +1,101 @@
+"""What the tests share: an upstream LLM, a Cat in front of it, and the official SDK in front of the Cat."""
+
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from host import KEY, ROOT, Cat
+from openai import AsyncOpenAI, OpenAI
+from upstream import Upstream
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Unit tests import the plugin as a Cat does: as a folder of some name on the path.
+
+    From the checkout itself `cat_openai_api` would be the package and not the plugin.
+    """
+    plugins = Path(tempfile.mkdtemp(prefix="plugins-"))
+    (plugins / "bridge").symlink_to(ROOT)
+    sys.path.insert(0, str(plugins))
+    config.add_cleanup(lambda: shutil.rmtree(plugins))
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    server = Upstream.start(sys.executable)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
+    cat = Cat(tmp_path_factory.mktemp("cat") / "home").start()
+    cat.use_llm(upstream.base_url)
+    yield cat
+    cat.stop()
+
+
+UNLIMITED = {"rate_limit_per_minute": 0}
+"""The settings that tests start from: hundreds of requests a minute are theirs."""
+
+
+@pytest.fixture
+def cat(shared_cat: Cat) -> Cat:
+    """The shared Cat with settings that limit nothing."""
+    shared_cat.put_settings(UNLIMITED).raise_for_status()
+    return shared_cat
+
+
+@pytest.fixture
+def settings(cat: Cat) -> Callable[..., None]:
+    """Change settings for one test: `settings(max_tokens=5)`."""
+
+    def change(**values: Any) -> None:
+        cat.put_settings({**UNLIMITED, **values}).raise_for_status()
+
+    return change
+
+
+@pytest.fixture
+def client(cat: Cat) -> Iterator[OpenAI]:
+    with OpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=30) as sdk:
+        yield sdk
+
+
+@pytest.fixture
+def async_client(cat: Cat) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=60)
+
+
+@pytest.fixture
+def http(cat: Cat) -> Iterator[httpx.Client]:
+    """Plain HTTP to the Cat, with the key."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=f"{cat.url}/custom", headers=headers, timeout=30) as plain:
+        yield plain
+
+
+@pytest.fixture
+def tag() -> str:
+    """Names this test's requests at the upstream LLM."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], bool], str], None]:
+    """Wait for what no event tells: `until(condition, "what it means")` asks until it holds."""
+
+    def wait(condition: Callable[[], bool], meaning: str, timeout: float = 5) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"not in {timeout} s: {meaning}"
+            time.sleep(0.05)
+
+    return wait

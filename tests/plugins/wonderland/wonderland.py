@@ -1,0 +1,69 @@
+"""A plugin for the tests: agents of the kinds that the bridge has to serve, and a look inside the Cat."""
+
+import asyncio
+
+from cat import Agent, endpoint, tool, user
+from cat.ambient import call_agent
+from cat.types import Message, Task, TextContent
+
+
+class Alice(Agent):
+    slug = "alice"
+    name = "Alice"
+    description = "Has tools of her own."
+    system_prompt = "You are Alice."
+
+    @tool
+    async def clock(self) -> str:
+        """What time it is."""
+        return "tea time"
+
+    @tool
+    async def ask_the_hatter(self, question: str) -> str:
+        """Ask another agent, which speaks with its own LLM."""
+        asked = Task(messages=[Message(role="user", content=[TextContent(text=question)])])
+        return (await call_agent("hatter", asked)).messages[-1].text
+
+    @tool
+    async def who_am_i(self) -> str:
+        """Whom the run is for."""
+        return f"{user.name} {user.id} {','.join(user.roles)}"
+
+
+class Hatter(Agent):
+    slug = "hatter"
+    name = "Hatter"
+    description = "Is asked by Alice."
+    system_prompt = "You are the Hatter."
+
+
+class Dormouse(Agent):
+    slug = "dormouse"
+    name = "Dormouse"
+    description = "Answers without an LLM."
+
+    async def loop(self) -> None:
+        self.result.messages.append(Message(role="assistant", content=[TextContent(text="Treacle, said I.")]))
+
+
+class Queen(Agent):
+    slug = "queen"
+    name = "Queen"
+    description = "Fails."
+
+    async def loop(self) -> None:
+        raise RuntimeError("Off with SECRET-PLUGIN-DETAIL!")
+
+
+class Gryphon(Agent):
+    slug = "gryphon"
+    name = "Gryphon"
+    description = "Is cancelled by what it uses."
+
+    async def loop(self) -> None:
+        raise asyncio.CancelledError
+
+
+@endpoint.get("/wonderland/tasks", role="admin")
+async def tasks() -> list[str]:
+    return sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks())

@@ -1,0 +1,247 @@
+"""Chat completions as the official SDK sees them."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from host import KEY, Cat, token
+from openai import AsyncOpenAI, OpenAI
+from upstream import Upstream, script
+
+ODD_TEXT = ["  Well,\n", "\n\tthe ", "cat 🐱", "‍👩‍👧 ", 'said {"a": "b"}', " \\n\n", "  "]
+
+
+def ask(client: OpenAI, text: str, model: str = "cheshire-cat", **options: Any) -> str:
+    completion = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": text}], **options
+    )
+    return completion.choices[0].message.content or ""
+
+
+def stream(client: OpenAI, text: str, model: str = "cheshire-cat", **options: Any) -> str:
+    chunks = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": text}], stream=True, **options
+    )
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def test_a_reply_arrives_unchanged_to_the_character(client: OpenAI) -> None:
+    text = script(say=ODD_TEXT)
+    assert ask(client, text) == "".join(ODD_TEXT)
+    assert stream(client, text) == "".join(ODD_TEXT)
+
+
+def test_a_completion_has_openais_form(client: OpenAI) -> None:
+    completion = client.chat.completions.create(
+        model="cheshire-cat", messages=[{"role": "user", "content": "Hello there"}]
+    )
+    assert completion.id.startswith("chatcmpl-")
+    assert completion.object == "chat.completion"
+    assert completion.model == "cheshire-cat"
+    assert [choice.finish_reason for choice in completion.choices] == ["stop"]
+    assert completion.choices[0].message.role == "assistant"
+    assert completion.choices[0].message.content == "Hello there"
+
+
+def test_the_whole_list_of_messages_is_the_conversation(client: OpenAI, upstream: Upstream, tag: str) -> None:
+    client.chat.completions.create(
+        model="cheshire-cat",
+        messages=[
+            {"role": "user", "content": "one"},
+            {"role": "assistant", "content": " two\n"},
+            {"role": "user", "content": [{"type": "text", "text": "three"}, {"type": "text", "text": " four"}]},
+            {"role": "assistant", "content": None},
+            {"role": "assistant", "content": [{"type": "text", "text": "five"}]},
+            {"role": "user", "content": script(tag=tag, say="six")},
+        ],
+    )
+    (request,) = upstream.wait(tag)
+    said = [(message["role"], message["content"]) for message in request["body"]["messages"][1:-1]]
+    assert said == [
+        ("user", "one"),
+        ("assistant", " two\n"),
+        ("user", [{"type": "text", "text": "three"}, {"type": "text", "text": " four"}]),
+        ("assistant", ""),
+        ("assistant", "five"),
+    ]
+
+
+def test_the_cat_keeps_nothing_of_a_conversation(client: OpenAI, upstream: Upstream, tag: str) -> None:
+    ask(client, "The password is treacle.")
+    ask(client, script(tag=tag, say="What password?"))
+    (request,) = upstream.wait(tag)
+    assert "treacle" not in json.dumps(request["body"])
+
+
+def test_system_and_developer_texts_follow_the_agents_prompt_verbatim(
+    client: OpenAI, upstream: Upstream, tag: str
+) -> None:
+    texts = ['Answer as {"a": "b"} {}', "  line\n\tbreaks 'and' \"quotes\" {{x}} %s \\n ", "third"]
+    client.chat.completions.create(
+        model="cheshire-cat:alice",
+        messages=[
+            {"role": "system", "content": texts[0]},
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": "hello"},
+            {"role": "developer", "content": [{"type": "text", "text": texts[1]}]},
+            {"role": "system", "content": texts[2]},
+            {"role": "user", "content": script(tag=tag, say="yes")},
+        ],
+    )
+    (request,) = upstream.wait(tag)
+    system, *turns = request["body"]["messages"]
+    assert system["content"] == "\n\n".join(["You are Alice.", *texts])
+    assert [message["role"] for message in turns] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("Let me look. ", "It is tea time."), ("Looking", "Tea time")])
+def test_speaking_before_and_after_a_tool_gives_the_same_text_both_ways(
+    client: OpenAI, before: str, after: str
+) -> None:
+    text = script(turns=[{"say": [before], "tool_calls": [{"name": "clock", "arguments": {}}]}, {"say": [after]}])
+    whole = ask(client, text, model="cheshire-cat:alice")
+    assert whole == stream(client, text, model="cheshire-cat:alice")
+    assert whole.startswith(before)
+    assert whole.endswith(after)
+    assert whole.removeprefix(before).removesuffix(after).strip() == ""
+    assert whole[len(before) - 1 : -len(after)].isspace() or "\n\n" in whole
+
+
+def test_an_agents_own_tool_gets_its_result_to_the_llm(client: OpenAI, upstream: Upstream, tag: str) -> None:
+    turns = [{"tool_calls": [{"name": "clock", "arguments": {}}]}, {"say": ["Tea time, then."]}]
+    assert ask(client, script(tag=tag, turns=turns), model="cheshire-cat:alice") == "Tea time, then."
+    _, second = upstream.wait(tag, count=2)
+    assert second["body"]["messages"][-1]["content"] == "tea time"
+
+
+def test_what_an_agent_says_that_serves_as_a_tool_is_no_part_of_the_reply(client: OpenAI) -> None:
+    question = script(say=["The Hatter's words."])
+    call = {"name": "ask_the_hatter", "arguments": {"question": question}}
+    text = script(turns=[{"say": ["I asked. "], "tool_calls": [call]}, {"say": ["He knows."]}])
+    assert stream(client, text, model="cheshire-cat:alice") == "I asked. He knows."
+    assert ask(client, text, model="cheshire-cat:alice") == "I asked. He knows."
+
+
+def test_an_agent_that_answers_without_an_llm_is_heard_both_ways(client: OpenAI) -> None:
+    assert ask(client, "Who lives there?", model="cheshire-cat:dormouse") == "Treacle, said I."
+    assert stream(client, "Who lives there?", model="cheshire-cat:dormouse") == "Treacle, said I."
+
+
+def test_without_an_llm_the_cat_says_that_it_has_none(cat: Cat, client: OpenAI, upstream: Upstream) -> None:
+    cat.use_no_llm()
+    try:
+        whole = ask(client, "Hello?")
+        assert "No Language Model is configured" in whole
+        assert stream(client, "Hello?") == whole
+    finally:
+        cat.use_llm(upstream.base_url)
+
+
+def test_a_reply_of_nothing_is_an_empty_text(client: OpenAI) -> None:
+    assert ask(client, script(say=[])) == ""
+    assert stream(client, script(say=[])) == ""
+
+
+def test_half_a_surrogate_pair_in_a_chunk_becomes_the_whole_emoji(http: httpx.Client) -> None:
+    body = {
+        "model": "cheshire-cat",
+        "stream": True,
+        "messages": [{"role": "user", "content": script(say=["\ud83d", "\ude3a"])}],
+    }
+    lines = [line for line in http.post("/v1/chat/completions", json=body).text.split("\n") if "content" in line]
+    # JSON escapes of both halves, as a JavaScript or Python client puts them together again.
+    assert "".join(json.loads(line[6:])["choices"][0]["delta"]["content"] for line in lines) == "\ud83d\ude3a"
+    whole = http.post("/v1/chat/completions", json={**body, "stream": False})
+    assert whole.json()["choices"][0]["message"]["content"] == "😺"
+
+
+def test_unknown_fields_and_empty_ones_are_ignored(http: httpx.Client) -> None:
+    body = {
+        "model": "cheshire-cat",
+        "messages": [{"role": "user", "content": "hello", "name": "alice", "id": 7}],
+        "metadata": {"a": "b"},
+        "tools": [],
+        "stop": None,
+        "stream": None,
+        "max_tokens": None,
+        "n": 1,
+        "logprobs": False,
+        "whatever": {"deep": [1]},
+        "modalities": ["text"],
+    }
+    reply = http.post("/v1/chat/completions", json=body)
+    assert reply.status_code == 200
+    assert reply.json()["choices"][0]["message"]["content"] == "hello"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/json"])
+def test_the_body_is_json_whatever_its_content_type_says(http: httpx.Client, content_type: str) -> None:
+    body = json.dumps({"model": "cheshire-cat", "messages": [{"role": "user", "content": "hi"}]})
+    reply = http.post("/v1/chat/completions", content=body, headers={"Content-Type": content_type})
+    assert reply.status_code == 200
+
+
+def test_the_run_is_the_end_users(client: OpenAI, upstream: Upstream, tag: str) -> None:
+    turns = [{"tool_calls": [{"name": "who_am_i", "arguments": {}}]}, {"say": ["ok"]}]
+    text = script(tag=tag, turns=turns)
+    ask(client, text, model="cheshire-cat:alice", user="Bob 🎩")
+    ask(client, text, model="cheshire-cat:alice", safety_identifier="Bob 🎩")
+    ask(client, text, model="cheshire-cat:alice")
+    results = [record["body"]["messages"][-1]["content"] for record in upstream.wait(tag, count=6)[1::2]]
+    assert results[0] == results[1]
+    assert results[0].startswith("Bob 🎩 ")
+    assert results[0].endswith(" user")
+    assert results[2].startswith("admin ")
+    assert results[2].endswith(" admin")
+
+
+def test_a_person_with_a_jwt_is_nobody_else(cat: Cat, upstream: Upstream, tag: str) -> None:
+    turns = [{"tool_calls": [{"name": "who_am_i", "arguments": {}}]}, {"say": ["ok"]}]
+    with OpenAI(base_url=cat.base_url, api_key=token("alice"), max_retries=0) as client:
+        ask(client, script(tag=tag, turns=turns), model="cheshire-cat:alice", user="admin")
+    _, second = upstream.wait(tag, count=2)
+    assert second["body"]["messages"][-1]["content"].startswith("alice ")
+
+
+async def _ask_many(client: AsyncOpenAI, number: int) -> tuple[str, str]:
+    pieces = [f"{number}:", *[f" {number * 1000 + step}" for step in range(20)]]
+    messages: Any = [{"role": "user", "content": script(say=pieces, delay=0.005)}]
+    if number % 2:
+        completion = await client.chat.completions.create(
+            model="cheshire-cat", messages=messages, user=f"user {number}"
+        )
+        return "".join(pieces), completion.choices[0].message.content or ""
+    chunks = await client.chat.completions.create(model="cheshire-cat", messages=messages, stream=True)
+    return "".join(pieces), "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
+
+
+def test_two_hundred_at_once_each_get_their_own(
+    cat: Cat, async_client: AsyncOpenAI, upstream: Upstream, until: Callable[..., None]
+) -> None:
+    before = cat.tasks()
+
+    async def all_at_once() -> list[tuple[str, str]]:
+        async with async_client:
+            return await asyncio.gather(*(_ask_many(async_client, number) for number in range(200)))
+
+    answers = asyncio.run(all_at_once())
+    assert [got for _, got in answers] == [expected for expected, _ in answers]
+    assert upstream.open_requests() == 0
+    until(lambda: len(cat.tasks()) <= len(before) + 1, "the Cat's tasks have ended")
+
+
+def test_sync_and_async_sdk_list_models_and_chat(cat: Cat) -> None:
+    async def both() -> tuple[list[str], str]:
+        async with AsyncOpenAI(base_url=cat.base_url, api_key=KEY) as client:
+            models = [model.id async for model in client.models.list()]
+            completion = await client.chat.completions.create(
+                model=models[0], messages=[{"role": "user", "content": "hi"}]
+            )
+            return models, completion.choices[0].message.content or ""
+
+    models, said = asyncio.run(both())
+    assert models[0] == "cheshire-cat"
+    assert said == "hi"
