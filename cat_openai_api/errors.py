@@ -108,6 +108,10 @@ class RequestTooLarge(ApiError):
     status = 413
     code = "request_too_large"
 
+    def __init__(self, megabytes: int) -> None:
+        # The server would go on reading what the client goes on sending.
+        super().__init__(f"The request is larger than {megabytes} MiB.", headers={"Connection": "close"})
+
 
 class RateLimitExceeded(ApiError):
     status = 429

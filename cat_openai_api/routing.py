@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 PREFIX = "/custom"
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_BODY_MEGABYTES = 32
+MAX_BODY_BYTES = MAX_BODY_MEGABYTES * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -79,13 +80,13 @@ class ApiRequest(Request):
         if not hasattr(self, "_body"):
             declared = self.headers.get("content-length", "")
             if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-                raise _too_large()
+                raise RequestTooLarge(MAX_BODY_MEGABYTES)
             chunks: list[bytes] = []
             size = 0
             async for chunk in self.stream():
                 size += len(chunk)
                 if size > MAX_BODY_BYTES:
-                    raise _too_large()
+                    raise RequestTooLarge(MAX_BODY_MEGABYTES)
                 chunks.append(chunk)
             self._body = b"".join(chunks)
         return self._body
@@ -225,10 +226,6 @@ def _error_reply(error: Exception, request: ApiRequest) -> Response:
         {**(shown.headers or {}), **request.headers_for_reply},
         media_type="application/json",
     )
-
-
-def _too_large() -> RequestTooLarge:
-    return RequestTooLarge(f"The request is larger than {MAX_BODY_BYTES // 1024**2} MiB.")
 
 
 def _with_json_body(scope: Scope) -> Scope:

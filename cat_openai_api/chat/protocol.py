@@ -13,6 +13,17 @@ LONGEST_NAME = 512
 """Characters of a name that a client makes up: OpenAI says nothing of `user`; a digest or an e-mail fits well."""
 
 
+SAMPLING = {
+    "temperature",
+    "top_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "reasoning_effort",
+}
+
+
 class TextPart(WireRequest):
     type: Literal["text"]
     text: str
@@ -83,6 +94,9 @@ class ChatCompletionRequest(WireRequest):
     top_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     n: int | None = Field(None, ge=1)
     response_format: ResponseFormat | None = None
     stop: Any = None
@@ -141,6 +155,10 @@ class ChatCompletionRequest(WireRequest):
         if is_set(value):
             refuse("not supported by this API; leave it out")
         return value
+
+    def sampling(self) -> dict[str, Any]:
+        """The sampling parameters that are set, for the LLM."""
+        return self.model_dump(include=SAMPLING, exclude_none=True)
 
 
 class AssistantReply(WireReply):

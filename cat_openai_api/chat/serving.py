@@ -131,7 +131,7 @@ def start(wanted: ChatCompletionRequest, person: Person, settings: "Settings", r
         conversation=conversation,
         debug=settings.debug_mode,
         reply=Reply(
-            Run(model=model, conversation=conversation, person=person, request=request),
+            Run(model, conversation, person, request, sampling=wanted.sampling()),
             max_tokens=min((limit for limit in limits if limit and limit > 0), default=0),
         ),
     )

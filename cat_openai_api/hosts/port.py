@@ -5,7 +5,7 @@ that fits. Only those modules know the names of `cat.*`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -66,12 +66,17 @@ class Text:
 
 @dataclass(frozen=True)
 class Run:
-    """One question to the Cat. `model`: id of a model that the host listed."""
+    """One question to the Cat.
+
+    `model`: id of a model that the host listed. `sampling`: OpenAI's sampling parameters that the client set, by
+    OpenAI's names; they are for the LLM of this run alone, as far as its type takes them.
+    """
 
     model: str
     conversation: Conversation
     person: Person
     request: Request
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Host(ABC):

@@ -13,6 +13,7 @@ from ..conversation import Turn
 from ..errors import InvalidApiKey, UpstreamError
 from .detect import IS_CAT_2
 from .port import THE_CAT, Access, Caller, Host, Model, Person, Run, Text
+from .v2_llm import parameters_of_run, step_into
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat import config, db, log
@@ -100,10 +101,13 @@ class Cat2(Host):
             agent.directives = [*agent.directives, self._Instructions(run.conversation.instructions)]
         task = Task(messages=[_message(turn) for turn in run.conversation.turns], stream=live)
         voice = _Voice(agent)
+        providers = await ccat().get_all("model_providers")
+        step_into(provider for provider in providers.values() if isinstance(provider, OpenAICompatibleProvider))
 
         async def answer() -> list[str]:
             # This task has a context of its own, so the person and the stream are this run's alone.
             set_ctx(Ctx(user=run.person.identity, request=run.request, stream=voice.hear))
+            parameters_of_run.set(run.sampling)
             try:
                 result = await agent(task)
                 return [message.text for message in result.messages if message.role == "assistant"]
