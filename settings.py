@@ -1,15 +1,19 @@
 """The plugin's settings, one definition for both Cats' panels: names, defaults, ranges and help texts."""
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 
 def parse_aliases(text: str) -> dict[str, str]:
-    """`gpt-4o=cheshire-cat, *=cheshire-cat` as a dict of name to model. Raises ValueError."""
+    """`gpt-4o=cheshire-cat, *=cheshire-cat` as a dict of name to model.
+
+    Raises PydanticCustomError: Cat 2 answers with the list of errors as JSON, which a ValueError among them breaks.
+    """
     aliases: dict[str, str] = {}
     for pair in filter(None, (part.strip() for part in text.split(","))):
         name, equals, model = (side.strip() for side in pair.partition("="))
         if not (name and equals and model):
-            raise ValueError(f"'{pair}' is not of the form name=model")
+            raise PydanticCustomError("alias", "'{pair}' is not of the form name=model", {"pair": pair})
         aliases[name] = model
     return aliases
 

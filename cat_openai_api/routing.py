@@ -1,5 +1,8 @@
 """What every route of the plugin has in common: who may call, how large a body, errors in OpenAI's shape.
 
+Modules of a plugin that was switched off and on again must not meet those of before. The Cat forgets the modules
+but keeps their packages, and `from package import module` finds the old module there: import names, not modules.
+
 A route's function runs only for a caller who may, with a body that is valid; whatever goes wrong, before it or
 in it, leaves here.
 """
@@ -138,7 +141,8 @@ class ApiRoute(APIRoute):
                 response = Response(status_code=499)
             except Exception as error:
                 response = _error_reply(error, api_request)
-            response.headers.update(api_request.headers_for_reply)
+            for name, value in api_request.headers_for_reply.items():
+                response.headers.setdefault(name, value)
             return response
 
         return handle_in_our_shape
@@ -223,7 +227,7 @@ def _error_reply(error: Exception, request: ApiRequest) -> Response:
     return Response(
         encode(shown.body()),
         shown.status,
-        {**(shown.headers or {}), **request.headers_for_reply},
+        {**request.headers_for_reply, **(shown.headers or {})},
         media_type="application/json",
     )
 

@@ -51,9 +51,9 @@ def token(name: str = "alice", roles: tuple[str, ...] = (), secret: str = JWT_SE
 
 
 class Cat:
-    """One Cheshire Cat 2. `home`: a folder that is made anew; `folder`: the plugin's, so its id too."""
+    """One Cheshire Cat 2. `home`: a folder that is made anew; `folder`: the plugin's, and so its id."""
 
-    def __init__(self, home: Path, folder: str = "cat_openai_api", starters: tuple[str, ...] = ()) -> None:
+    def __init__(self, home: Path, folder: str | None = "cat_openai_api", starters: tuple[str, ...] = ()) -> None:
         self.home = home
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -67,7 +67,8 @@ class Cat:
         plugins.mkdir(parents=True)
         config = CONFIG.format(url=self.url, key=KEY, secret=JWT_SECRET)
         (self.home / "config.py").write_text(config, "utf-8")
-        (plugins / self.folder).symlink_to(ROOT)
+        if self.folder:
+            (plugins / self.folder).symlink_to(ROOT)
         (plugins / "wonderland").symlink_to(TEST_PLUGIN)
         spec = importlib.util.find_spec("cat")
         assert spec is not None
@@ -113,10 +114,11 @@ class Cat:
 
     def use_llm(self, base_url: str, api_key: str = "upstream-key", model: str = "test-model") -> None:
         self._put("core__model_providers__openai_compatible", {"base_url": base_url, "api_key": api_key})
-        self._put("core__config__core", {"default_llm": f"openai_compatible:{model}"})
+        self.choose_llm(f"openai_compatible:{model}")
 
-    def use_no_llm(self) -> None:
-        self._put("core__config__core", {"default_llm": "default:default"})
+    def choose_llm(self, name: str) -> None:
+        """`provider:model`; "default:default" is none."""
+        self._put("core__config__core", {"default_llm": name})
 
     def put_settings(self, values: dict[str, Any]) -> httpx.Response:
         """Save the plugin's settings as the Settings page does; what is left out has its default again."""

@@ -131,7 +131,7 @@ def test_an_agent_that_answers_without_an_llm_is_heard_both_ways(client: OpenAI)
 
 
 def test_without_an_llm_the_cat_says_that_it_has_none(cat: Cat, client: OpenAI, upstream: Upstream) -> None:
-    cat.use_no_llm()
+    cat.choose_llm("default:default")
     try:
         whole = ask(client, "Hello?")
         assert "No Language Model is configured" in whole

@@ -6,8 +6,8 @@ from ..admission import person_meant
 from ..hosts.port import Access
 from ..routing import ApiRequest, json_reply, post, unless_gone
 from ..streamer import EventStream
-from . import serving
 from .protocol import ChatCompletion, ChatCompletionRequest
+from .serving import start_completion
 
 HOLD_SECONDS = 3.0
 """A stream begins with the Cat's first words, so that what fails before them keeps its HTTP status; but it
@@ -24,7 +24,7 @@ async def create_chat_completion(wanted: ChatCompletionRequest, request: ApiRequ
     """Ask the Cat. `messages` is the whole conversation; with `stream: true` the reply is a stream of events."""
     settings = await request.settings()
     person = person_meant(request.caller, wanted.user or wanted.safety_identifier)
-    completion = serving.start(wanted, person, settings, request)
+    completion = start_completion(wanted, person, settings, request)
     await request.admit(person)
     if not wanted.stream:
         try:

@@ -121,7 +121,9 @@ class _Frame:
         return event({**self._common, "choices": [], "usage": usage})
 
 
-def start(wanted: ChatCompletionRequest, person: Person, settings: "Settings", request: Request) -> Completion:
+def start_completion(
+    wanted: ChatCompletionRequest, person: Person, settings: "Settings", request: Request
+) -> Completion:
     """Prepare the completion; the Cat has not been asked yet. Raises `ModelNotFound`."""
     conversation = conversation_of(wanted.messages)
     model = resolve_model(wanted.model, settings)

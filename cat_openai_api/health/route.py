@@ -1,11 +1,11 @@
 """`GET /health`."""
 
 from ..routing import get
-from . import serving
 from .protocol import Health
+from .serving import current_health
 
 
 @get("/health", access=None, response_model=Health, summary="Health of the plugin")
 async def health() -> Health:
     """Open to all; tells nothing that is secret."""
-    return await serving.health()
+    return await current_health()

@@ -12,7 +12,7 @@ VERSION: str = json.loads((Path(__file__).parents[2] / "plugin.json").read_text(
 FEATURES = ["chat.completions", "message", "models", "rate_limiting", "streaming"]
 
 
-async def health() -> Health:
+async def current_health() -> Health:
     return Health(
         status="healthy" if await host.has_llm() else "degraded",
         plugin=PLUGIN,

@@ -4,14 +4,14 @@ from starlette.responses import Response
 
 from ..hosts.port import Access
 from ..routing import ApiRequest, json_reply, post, unless_gone
-from . import serving
 from .protocol import MessageReply, MessageRequest
+from .serving import addressee, answer
 
 
 @post("/message", access=Access.WRITE, response_model=MessageReply, summary="Send one message")
 async def send_message(wanted: MessageRequest, request: ApiRequest) -> Response:
     """One message, one reply. The Cat keeps the conversation of each user."""
     settings = await request.settings()
-    person = serving.addressee(wanted, request.caller)
+    person = addressee(wanted, request.caller)
     await request.admit(person)
-    return json_reply(await unless_gone(request, serving.answer(wanted, person, settings, request)))
+    return json_reply(await unless_gone(request, answer(wanted, person, settings, request)))

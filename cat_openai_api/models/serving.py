@@ -14,11 +14,11 @@ CREATED = int(time.time())
 """OpenAI's field is the time a model was made; agents have none, so it is the time they were loaded."""
 
 
-def list_models() -> ModelList:
+def all_models() -> ModelList:
     return ModelList(data=[ModelObject(id=model.id, created=CREATED) for model in host.models()])
 
 
-def get_model(name: str, settings: "Settings") -> ModelObject:
+def one_model(name: str, settings: "Settings") -> ModelObject:
     """The model under the name the client uses for it. Raises `ModelNotFound`."""
     resolve_model(name, settings)
     return ModelObject(id=name, created=CREATED)

@@ -1,0 +1,77 @@
+"""Models, aliases, health."""
+
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+from host import Cat, token
+from openai import OpenAI
+from upstream import Upstream
+
+
+def test_the_cat_and_its_agents_are_models(client: OpenAI) -> None:
+    models = client.models.list().data
+    assert models[0].id == "cheshire-cat"
+    assert {"cheshire-cat:alice", "cheshire-cat:dormouse"} < {model.id for model in models}
+    assert "cheshire-cat:default" not in {model.id for model in models}
+    assert all(model.object == "model" and model.created > 0 and model.owned_by for model in models)
+
+
+def test_one_model_is_found_by_its_id(client: OpenAI) -> None:
+    assert client.models.retrieve("cheshire-cat:alice").id == "cheshire-cat:alice"
+
+
+def test_anybody_with_a_login_sees_the_models(cat: Cat) -> None:
+    with OpenAI(base_url=cat.base_url, api_key=token("alice")) as client:
+        assert client.models.list().data
+
+
+def said(client: OpenAI, model: str) -> tuple[str, str]:
+    """The model that the reply names, and the text."""
+    completion = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Who?"}])
+    return completion.model, completion.choices[0].message.content or ""
+
+
+def test_an_alias_stands_for_a_model_and_the_reply_names_what_was_asked_for(
+    client: OpenAI, settings: Callable[..., None]
+) -> None:
+    settings(model_aliases="gpt-4o = cheshire-cat:dormouse, *=cheshire-cat")
+    assert said(client, "gpt-4o") == ("gpt-4o", "Treacle, said I.")
+    assert said(client, "anything/else:1.0") == ("anything/else:1.0", "Who?")
+    assert said(client, "cheshire-cat:dormouse") == ("cheshire-cat:dormouse", "Treacle, said I.")
+    assert client.models.retrieve("gpt-4o").id == "gpt-4o"
+    chunks = client.chat.completions.create(
+        model="gpt-4o", messages=[{"role": "user", "content": "Who?"}], stream=True
+    )
+    assert {chunk.model for chunk in chunks} == {"gpt-4o"}
+
+
+def test_an_alias_of_a_model_that_does_not_exist_is_not_found(
+    http: httpx.Client, settings: Callable[..., None]
+) -> None:
+    settings(model_aliases="gpt-4o=cheshire-cat:nobody")
+    assert http.get("/v1/models/gpt-4o").status_code == 404
+
+
+def test_health_needs_no_key_and_tells_no_secret(cat: Cat) -> None:
+    reply = httpx.get(f"{cat.url}/custom/health")
+    assert reply.status_code == 200
+    health = reply.json()
+    assert health["status"] == "healthy"
+    assert health["plugin"] == "cat_openai_api"
+    assert health["version"].count(".") == 2
+    assert abs(health["timestamp"] - time.time()) < 5
+    assert "streaming" in health["features"]
+    assert set(health) == {"status", "plugin", "version", "timestamp", "features"}
+    assert str(cat.home) not in reply.text
+
+
+@pytest.mark.parametrize("llm", ["default:default", "nobody:test-model", "openai_compatible:test-model"])
+def test_health_is_degraded_while_no_llm_is_configured(cat: Cat, upstream: Upstream, llm: str) -> None:
+    cat.use_llm(upstream.base_url, api_key="")
+    cat.choose_llm(llm)
+    try:
+        assert httpx.get(f"{cat.url}/custom/health").json()["status"] == "degraded"
+    finally:
+        cat.use_llm(upstream.base_url)
