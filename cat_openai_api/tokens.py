@@ -135,6 +135,7 @@ class TokenBudget:
         self._limit = limit
         self._tokenizer = tokenizer
         self._bytes = 0
+        self._uncounted: list[str] = []
         self._counted = 0
         self._tail = ""
 
@@ -142,12 +143,15 @@ class TokenBudget:
         """As much of `piece` as may pass, and whether the limit has cut it."""
         if not self._limit:
             return piece, False
-        text = self._tail + piece
         self._bytes += len(piece.encode("utf-8", "replace"))
         # A token is at least one byte, so most replies end before anything needs counting.
         if self._bytes <= self._limit:
-            self._tail = text
+            self._uncounted.append(piece)
             return piece, False
+        if self._uncounted:
+            self._tail = "".join(self._uncounted)
+            self._uncounted.clear()
+        text = self._tail + piece
         boundary = _last_boundary(text)
         counted = self._counted + self._tokenizer.count(text[:boundary])
         if counted + self._tokenizer.count(text[boundary:]) <= self._limit:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
@@ -37,6 +38,8 @@ END_USERS = UUID("6b1c7d0e-52f5-5c0a-9d52-3a4f0c1d8e77")
 
 DEFAULT_AGENT = "default"
 
+SETTINGS_SECONDS = 1.0
+
 
 class OpenAIAPI(Service):
     """The plugin's entry in the Cat's Settings page."""
@@ -48,10 +51,38 @@ class OpenAIAPI(Service):
 
     Settings = Settings
 
+    _known: tuple[float, Settings] | None = None
+    _reading = asyncio.Lock()
+
+    @classmethod
+    async def save_settings(cls, payload: Any) -> Settings:
+        async with cls._reading:
+            saved = await super().save_settings(payload)
+            cls._known = None
+        return saved
+
+    @classmethod
+    async def current_settings(cls) -> Settings:
+        """What was saved last. A change by another Cat on the same database is seen within `SETTINGS_SECONDS`.
+
+        Reading them opens a database connection in a thread of its own, which takes longer than all else that
+        the plugin does before a run.
+        """
+        if not cls._is_known():
+            async with cls._reading:
+                if not cls._is_known():
+                    cls._known = time.monotonic(), await cls.load_settings()
+        assert cls._known is not None
+        return cls._known[1]
+
+    @classmethod
+    def _is_known(cls) -> bool:
+        return cls._known is not None and time.monotonic() - cls._known[0] < SETTINGS_SECONDS
+
 
 class Cat2(Host):
     async def settings(self) -> Settings:
-        return await OpenAIAPI.load_settings()
+        return await OpenAIAPI.current_settings()
 
     async def authenticate(self, request: Request, access: Access) -> Caller:
         """The host has looked at the credential already; any user it knows may read and write.
@@ -106,7 +137,8 @@ class Cat2(Host):
 
         async def answer() -> list[str]:
             # This task has a context of its own, so the person and the stream are this run's alone.
-            set_ctx(Ctx(user=run.person.identity, request=run.request, stream=voice.hear))
+            stream = voice.hear if live else None
+            set_ctx(Ctx(user=run.person.identity, request=run.request, stream=stream))
             parameters_of_run.set(run.sampling)
             try:
                 result = await agent(task)
@@ -169,6 +201,7 @@ class _Voice:
     def __init__(self, agent: Any) -> None:
         self._said: list[str] = []
         self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._wanted = asyncio.Event()
         self._tools_running = 0
         self._new_message = False
         self._call_tool = agent.call_tool
@@ -186,6 +219,9 @@ class _Voice:
                 delta = _gap(self._said[-1] if self._said else "", delta) + delta
             self._said.append(delta)
             self._queue.put_nowait(delta)
+            # An LLM that is quicker than its reader must wait, or nothing leaves before it has ended.
+            self._wanted.clear()
+            await self._wanted.wait()
         elif kind == agui.EventType.TEXT_MESSAGE_START:
             self._new_message = True
 
@@ -196,7 +232,12 @@ class _Voice:
         self._queue.put_nowait(None)
 
     async def deltas(self) -> AsyncGenerator[str, None]:
-        while (delta := await self._queue.get()) is not None:
+        """Each delta when it is said; the agent goes on when the next one is asked for."""
+        while True:
+            self._wanted.set()
+            delta = await self._queue.get()
+            if delta is None:
+                return
             yield delta
 
     async def _call_tool_unheard(self, *args: Any, **kwargs: Any) -> Any:

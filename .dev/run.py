@@ -1,0 +1,312 @@
+"""`make run`: a Cat with this plugin, on a real language model or on the demo storyteller.
+
+The Cat gets its LLM through its own settings API, as from its settings page. So the key of a real model goes
+into the Cat's database and nowhere else: not into a file of ours, not into the log, not to the terminal.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from io import BufferedReader
+from urllib.request import getproxies
+
+import cat_home
+import demo_llm
+import httpx
+
+HOME = cat_home.ROOT / ".cat" / "home"
+LOG = cat_home.ROOT / ".cat" / "cat.log"
+OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_MODEL = "gpt-4o-mini"
+CORE_SETTINGS = "core__config__core"
+PROVIDER_SETTINGS = "core__model_providers__openai_compatible"
+START_SECONDS = 120
+STOP_SECONDS = 3
+POLL_SECONDS = 0.2
+LOG_TAIL_LINES = 40
+
+
+class RunError(Exception):
+    """Ends the run; told to the user as it is, without a traceback."""
+
+
+class CatError(RunError):
+    """The Cat itself is in trouble: its log says more."""
+
+
+@dataclass(frozen=True)
+class LLM:
+    base_url: str
+    api_key: str = field(repr=False)
+    model: str
+    description: str
+
+
+def check_place() -> None:
+    if "tests" in HOME.parts:
+        raise RunError("The Cat loads no plugin below a folder called `tests`: move the checkout elsewhere.")
+
+
+def check_port(port: int) -> None:
+    """Connect as well as bind: a program on one address of localhost alone would get the Cat's clients."""
+    hint = f"Another one: make run PORT={port + 5 if port < 65530 else 1870}"
+    for family, kind, _, _, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind) as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(address) == 0:
+                raise RunError(f"Port {port} is already in use. {hint}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError as error:
+            raise RunError(f"Port {port} cannot be used ({error.strerror}). {hint}") from error
+
+
+async def real_llm() -> LLM | None:
+    """What the environment asks for, if anything."""
+    api_key = os.environ.get("OPENAI_API_KEY", "").strip()
+    base_url = os.environ.get("OPENAI_BASE_URL", "").strip().rstrip("/")
+    if not (api_key or base_url):
+        return None
+    base_url = base_url or OPENAI_URL
+    api_key = api_key or "none"  # the Cat takes an empty key for "not configured yet"
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise RunError(f"OPENAI_BASE_URL is no URL: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise RunError("OPENAI_BASE_URL is no URL. It looks like http://localhost:11434/v1")
+    where = url.netloc.decode()  # without a user name and password
+    model = os.environ.get("OPENAI_MODEL", "").strip()
+    if not model and url.host == httpx.URL(OPENAI_URL).host:
+        model = OPENAI_MODEL
+    if not model:
+        model = await first_model(base_url, api_key, where)
+    return LLM(base_url, api_key, model, f"{model} at {where}")
+
+
+async def first_model(base_url: str, api_key: str, where: str) -> str:
+    hint = "Is OPENAI_BASE_URL right (it often ends in /v1)? OPENAI_MODEL=name saves the question."
+    try:
+        async with httpx.AsyncClient(timeout=10, follow_redirects=True) as client:
+            response = await client.get(f"{base_url}/models", headers={"Authorization": f"Bearer {api_key}"})
+        response.raise_for_status()
+        names = [str(model["id"]) for model in response.json()["data"]]
+    except httpx.HTTPStatusError as error:
+        raise RunError(f"{where} answered {error.response.status_code} for its models. {hint}") from error
+    except httpx.HTTPError as error:
+        problem = type(error).__name__
+        raise RunError(f"{where} could not be asked for its models ({problem}). {hint}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{where} answered with something else than a list of models. {hint}") from error
+    for name in names:
+        if "embed" not in name.lower():
+            return name
+    raise RunError(f"{where} lists no chat model. {hint}")
+
+
+@asynccontextmanager
+async def chosen_llm() -> AsyncIterator[LLM]:
+    if llm := await real_llm():
+        yield llm
+        return
+    with demo_llm.running() as base_url:
+        hint = "set OPENAI_API_KEY or OPENAI_BASE_URL for a real model"
+        yield LLM(base_url, "none", demo_llm.MODEL, f"demo storyteller ({hint})")
+
+
+@asynccontextmanager
+async def cat_process(url: str, api_key: str, verbose: bool) -> AsyncIterator[Process]:
+    """In a session of its own, so that Ctrl-C reaches this process alone, which then stops the Cat."""
+    settings = {"CCAT_URL": url, "CCAT_API_KEY": api_key, "PYTHONUNBUFFERED": "1"}
+    with LOG.open("wb") as output, LOG.open("rb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "cat.main"),
+            cwd=HOME,
+            env={**os.environ, **settings},
+            stdin=DEVNULL,
+            stdout=output,
+            stderr=STDOUT,
+            start_new_session=True,
+        )
+        follower = asyncio.create_task(follow(log)) if verbose else None
+        try:
+            yield process
+        finally:
+            await stop(process)
+            if follower:
+                follower.cancel()
+
+
+async def follow(log: BufferedReader) -> None:
+    while True:
+        sys.stdout.buffer.write(log.read())
+        sys.stdout.buffer.flush()
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def stop(process: Process) -> None:
+    """Asking comes first, but an open stream could hold the Cat's own shutdown up for minutes."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # with whatever the Cat's plugins have started
+    await process.wait()
+
+
+async def answer(client: httpx.AsyncClient, path: str, process: Process) -> httpx.Response:
+    """The first answer of a server that may not be up yet."""
+    while process.returncode is None:
+        with suppress(httpx.TransportError):
+            return await client.get(path)
+        await asyncio.sleep(POLL_SECONDS)
+    raise CatError("The Cat ended while it was starting.")
+
+
+async def activate_plugin(client: httpx.AsyncClient) -> None:
+    """A fresh Cat does it unasked, but in an older home the plugin may be switched off."""
+    plugin = (await client.get(f"/plugins/{cat_home.PLUGIN}")).raise_for_status().json()
+    if not plugin["active"]:
+        (await client.put(f"/plugins/{cat_home.PLUGIN}/toggle")).raise_for_status()
+
+
+async def use_llm(client: httpx.AsyncClient, llm: LLM) -> None:
+    provider = {"base_url": llm.base_url, "api_key": llm.api_key}
+    (await client.put(f"/settings/{PROVIDER_SETTINGS}", json=provider)).raise_for_status()
+    # Saving replaces all of them, and the embedder may have been chosen in the Cat's UI.
+    entries = (await client.get("/settings")).raise_for_status().json()
+    core = next(entry["value"] for entry in entries if entry["id"] == CORE_SETTINGS)
+    core["default_llm"] = f"openai_compatible:{llm.model}"
+    (await client.put(f"/settings/{CORE_SETTINGS}", json=core)).raise_for_status()
+
+
+async def check_health(client: httpx.AsyncClient) -> None:
+    while not (response := await client.get("/custom/health")).is_success:
+        if response.status_code == 404:
+            raise CatError("The Cat runs, but could not load the plugin.")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def get_ready(client: httpx.AsyncClient, process: Process, llm: LLM) -> str:
+    """The name of the model that the Cat itself is to OpenAI clients, once everything answers."""
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await answer(client, "/status", process)
+            await use_llm(client, llm)
+            await activate_plugin(client)
+            await check_health(client)
+            models = (await client.get("/custom/v1/models")).raise_for_status().json()
+    except TimeoutError as error:
+        raise CatError(f"The Cat was not ready within {START_SECONDS} seconds.") from error
+    except httpx.HTTPError as error:
+        raise CatError(f"The Cat failed while it was set up: {error}") from error
+    return str(models["data"][0]["id"])
+
+
+def welcome(url: str, api_key: str, model: str, llm: LLM) -> str:
+    question = {
+        "model": model,
+        "stream": True,
+        "messages": [{"role": "user", "content": "Tell me a tale of tea and time"}],
+    }
+    curl = [
+        *("curl", "-N", f"{url}/custom/v1/chat/completions"),
+        *("-H", f"Authorization: Bearer {api_key}", "-H", "Content-Type: application/json"),
+        *("-d", json.dumps(question)),
+    ]
+    return f"""
+The Cheshire Cat is here.
+
+  OpenAI base URL  {url}/custom/v1
+  API key          {api_key}
+  Cat's own UI     {url}
+  Language model   {llm.description}
+  Log              {LOG.relative_to(cat_home.ROOT)}
+
+{shlex.join(curl)}
+
+Press Ctrl-C to stop"""
+
+
+async def run(port: int, verbose: bool) -> None:
+    check_place()
+    check_port(port)
+    url = f"http://localhost:{port}"
+    api_key = os.environ.get("CCAT_API_KEY") or "meow"
+    async with chosen_llm() as llm:
+        cat_home.prepare(HOME)
+        print("Starting the Cat", flush=True)
+        async with (
+            cat_process(url, api_key, verbose) as process,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}",
+                headers={"Authorization": f"Bearer {api_key}"},
+                timeout=30,
+            ) as client,
+        ):
+            model = await get_ready(client, process, llm)
+            print(welcome(url, api_key, model, llm), flush=True)
+            await process.wait()
+            raise CatError("The Cat ended.")
+
+
+async def until_stopped(port: int, verbose: bool) -> None:
+    """Run until the first signal. Later ones change nothing: the way out takes seconds at most."""
+    task = asyncio.create_task(run(port, verbose))
+
+    def stop_once() -> None:
+        if not task.cancelling():
+            task.cancel()
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(name, stop_once)
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def log_tail() -> str:
+    with LOG.open(encoding="utf-8", errors="replace") as log:
+        return "".join(deque(log, LOG_TAIL_LINES))
+
+
+def port(text: str) -> int:
+    if not 0 < (number := int(text)) < 65536:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and 65535")
+    return number
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--port", type=port, default=1865)
+    arguments = parser.parse_args()
+    # Whatever proxy is set up here, it is not the way to this machine itself.
+    os.environ["no_proxy"] = ",".join(filter(None, (getproxies().get("no"), "localhost", "127.0.0.1")))
+    verbose = os.environ.get("VERBOSE", "0") not in ("", "0")
+    try:
+        asyncio.run(until_stopped(arguments.port, verbose))
+    except CatError as error:
+        print(f"{error}\nThe end of {LOG}:\n\n{log_tail()}", file=sys.stderr)
+        return 1
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("Stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

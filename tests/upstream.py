@@ -1,0 +1,704 @@
+"""The upstream LLM of the test-suite: an OpenAI-compatible server that each request scripts for itself.
+
+The last message of role "user" carries the script, on a line of its own (see `script`)::
+
+    @upstream {"tag": "t1", "turns": [{"tool_calls": [{"name": "clock"}]}, {"say": ["It is ", "5"]}]}
+
+The turn that plays is the number of assistant messages after that user message, so the call that follows a
+tool's result gets the second turn; the last turn repeats. The fields of a single turn may stand beside `tag`
+in place of `turns`. `Turn` lists what a turn can do. Without a script the reply echoes the user's message,
+word by word. As nothing is set up between requests, any number of them can run side by side.
+
+Under `/_test` the server tells what reached it, see `Journal`. `Upstream` starts the server from a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import IO, Any, Literal
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+Json = dict[str, Any]
+Ending = Literal["finished", "left", "failed"]
+State = Literal["running"] | Ending
+
+SCRIPT_MARK = "@upstream "
+SECRET = "SECRET-PROVIDER-DETAIL"
+"""Part of every error the provider words itself; nothing of it may reach the users of a Cat."""
+
+BAD_AUTHORIZATION = "Bearer bad-key"
+MODELS = ("test-model", "test-embedder")
+RECORDS_KEPT = 20_000
+
+JSON_TYPE = b"application/json"
+HTML_TYPE = b"text/html; charset=utf-8"
+EVENT_STREAM_TYPE = b"text/event-stream; charset=utf-8"
+
+COMPACT = json.JSONEncoder(separators=(",", ":"))
+
+
+def script(text: str = "", /, **fields: object) -> str:
+    """A user message that says `text` and makes the upstream play the script made of `fields`."""
+    line = SCRIPT_MARK + json.dumps(fields)
+    return f"{text}\n{line}" if text else line
+
+
+class Upstream:
+    """The server as a process of its own, for tests that are not asynchronous.
+
+    A record is `{"tag", "body", "headers", "chunks_sent", "state"}`. `chunks_sent` counts the chunks that
+    carry text or parts of a tool call; it stays 0 when the reply is not streamed.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], base_url: str) -> None:
+        self.base_url = base_url
+        self._process = process
+        reports_url = base_url.removesuffix("/v1") + "/_test"
+        self._reports = httpx.Client(base_url=reports_url, timeout=30, trust_env=False)
+
+    @classmethod
+    def start(cls, python: str) -> Upstream:
+        """Start the server with the interpreter `python`, which needs starlette, uvicorn and httpx."""
+        # A file, as nobody empties a pipe while the server runs.
+        with tempfile.TemporaryFile("w+") as errors:
+            process = subprocess.Popen(
+                [python, __file__, "--port", "0"], stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+            return cls(process, _announced_url(process, errors))
+
+    def requests(self, tag: str | None = None) -> list[Json]:
+        """The records of the chat requests with this tag (of all without), in order of arrival."""
+        response = self._reports.get("/requests", params=_without_none(tag=tag))
+        return self._records(response.raise_for_status())
+
+    def wait(
+        self, tag: str | None, count: int = 1, state: State | Literal["ended"] = "ended", timeout: float = 10
+    ) -> list[Json]:
+        """The tag's records as soon as `count` of them are in `state`; "ended" is any but "running"."""
+        params = _without_none(tag=tag, count=count, state=state, timeout=timeout)
+        response = self._reports.get("/wait", params=params, timeout=timeout + 10)
+        if response.status_code == 408:
+            raise AssertionError(
+                f"no {count} request(s) of tag {tag!r} {state} within {timeout} s: {response.text}"
+            )
+        return self._records(response.raise_for_status())
+
+    def open_requests(self) -> int:
+        """How many chat requests are running now."""
+        return int(self._reports.get("/open").raise_for_status().json()["open"])
+
+    def stop(self) -> None:
+        """End the process, with all requests that are still running."""
+        self._reports.close()
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        _stdout(self._process).close()
+
+    @staticmethod
+    def _records(response: httpx.Response) -> list[Json]:
+        records: list[Json] = response.json()
+        return records
+
+
+def _announced_url(process: subprocess.Popen[str], errors: IO[str]) -> str:
+    line = _stdout(process).readline()
+    if not line:
+        status = process.wait()
+        errors.seek(0)
+        raise RuntimeError(f"the upstream died with status {status}:\n{errors.read()}")
+    return str(json.loads(line)["base_url"])
+
+
+def _stdout(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def _without_none(**params: str | float | None) -> dict[str, str | float]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one request is answered with.
+
+    "Chunks" are those that carry a piece of text or a part of a tool call, not the ones that frame the reply.
+    """
+
+    say: str | list[str] = field(default_factory=list)
+    """The text, each string a chunk (a token, for `max_tokens` and the usage)."""
+    repeat: int = 1
+    """How many times the strings of `say` are said."""
+    tool_calls: list[Json] = field(default_factory=list)
+    """Each `{"name", "arguments", "id"?}`; arguments given as a string are sent as they are."""
+    first_delay: float = 0
+    """Seconds before anything is answered, be it a reply or a failure."""
+    delay: float = 0
+    """Seconds between chunks. A reply that is not streamed takes as long as all its chunks would."""
+    fail_status: int | None = None
+    """Answer with this HTTP status."""
+    fail_body: Any = None
+    """The answer's body in place of OpenAI's error object; a string is sent as it is."""
+    break_after: int | None = None
+    """Drop the connection after so many chunks, or after the last if there are fewer."""
+    error_after: int | None = None
+    """The same, but send an error event and end the response in order. Not streamed: status 500."""
+    rubbish: bool = False
+    """Answer 200 with HTML, as a captive portal does."""
+    hang: bool = False
+    """Never answer."""
+    finish_reason: str | None = None
+    reported_usage: Json | None = None
+
+    def pieces(self) -> list[str]:
+        said = [self.say] if isinstance(self.say, str) else self.say
+        return said * self.repeat
+
+
+def error_body(status: int, message: str) -> Json:
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return {"error": {"message": f"{SECRET}: {message}", "type": kind, "param": None, "code": None}}
+
+
+def refusal(status: int, message: str) -> Turn:
+    return Turn(fail_status=status, fail_body=error_body(status, message))
+
+
+def turn_for(body: Any, authorization: str | None) -> tuple[str | None, Turn]:
+    """The tag and the turn for a request; what cannot be answered gets a turn that says why."""
+    try:
+        tag, turn = scripted_turn(body["messages"])
+        completions = int(body.get("n") or 1)
+    except (TypeError, ValueError, LookupError, AttributeError) as problem:
+        return None, refusal(400, f"no valid request or script: {problem!r}")
+    if authorization == BAD_AUTHORIZATION:
+        return tag, refusal(401, "incorrect API key provided")
+    if completions > 1:
+        return tag, refusal(400, "this model gives one completion at a time")
+    return tag, turn
+
+
+def scripted_turn(messages: list[Json]) -> tuple[str | None, Turn]:
+    asked = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=None)
+    texts = [] if asked is None else message_texts(messages[asked])
+    fields = script_in(texts)
+    if fields is None:
+        return None, Turn(say=words("".join(texts)))
+    tag = fields.pop("tag", None)
+    turns = fields.pop("turns", None)
+    if turns is None:
+        return tag, Turn(**fields)
+    if fields:
+        raise ValueError(f"{sorted(fields)} beside turns")
+    played = sum(message["role"] == "assistant" for message in messages[asked:])
+    return tag, Turn(**turns[min(played, len(turns) - 1)])
+
+
+def message_texts(message: Json) -> list[str]:
+    content = message.get("content") or []
+    if isinstance(content, str):
+        return [content]
+    return [part["text"] for part in content if part.get("type") == "text"]
+
+
+def script_in(texts: list[str]) -> Json | None:
+    for text in texts:
+        for line in text.split("\n"):
+            if line.startswith(SCRIPT_MARK):
+                return {**json.loads(line.removeprefix(SCRIPT_MARK))}
+    return None
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, each with the whitespace before it, so that joined they are the text."""
+    return re.findall(r"\s*\S+|\s+", text)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a turn comes to under the parameters of the request."""
+
+    pieces: list[str]
+    tool_calls: list[Json]
+    finish_reason: str
+    usage: Json
+
+    def chunk_count(self) -> int:
+        return len(self.pieces) + sum(1 for call in self.tool_calls for _ in tool_call_parts(call))
+
+
+def compose(turn: Turn, body: Json) -> Reply:
+    pieces, cut = limited(turn.pieces(), body)
+    tool_calls = [] if cut else [openai_tool_call(call) for call in turn.tool_calls]
+    finish_reason = turn.finish_reason or cut or ("tool_calls" if tool_calls else "stop")
+    prompt = sum(len(text.split()) for message in body["messages"] for text in message_texts(message))
+    usage = turn.reported_usage or {
+        "prompt_tokens": prompt,
+        "completion_tokens": len(pieces),
+        "total_tokens": prompt + len(pieces),
+    }
+    return Reply(pieces, tool_calls, finish_reason, usage)
+
+
+def limited(pieces: list[str], body: Json) -> tuple[list[str], str | None]:
+    """What the token limit and the stop strings leave, and the finish reason if they took something."""
+    allowed = pieces[: body.get("max_completion_tokens") or body.get("max_tokens")]
+    stops = body.get("stop") or []
+    kept = before_stop(allowed, [stops] if isinstance(stops, str) else stops)
+    if kept is not None:
+        return kept, "stop"
+    return allowed, "length" if len(allowed) < len(pieces) else None
+
+
+def before_stop(pieces: list[str], stops: Iterable[str]) -> list[str] | None:
+    text = "".join(pieces)
+    end = min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)
+    if end is None:
+        return None
+    kept = []
+    for piece in pieces:
+        if end <= 0:
+            break
+        kept.append(piece[:end])
+        end -= len(piece)
+    return kept
+
+
+def openai_tool_call(call: Json) -> Json:
+    arguments = call.get("arguments", {})
+    return {
+        "id": call.get("id") or f"call_{uuid.uuid4().hex}",
+        "type": "function",
+        "function": {
+            "name": call["name"],
+            "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments),
+        },
+    }
+
+
+def encode(value: Any) -> bytes:
+    """JSON in ASCII, which holds even what UTF-8 cannot: a request may bring lone surrogates."""
+    return COMPACT.encode(value).encode("ascii")
+
+
+def event(value: Any) -> bytes:
+    return b"data: " + encode(value) + b"\n\n"
+
+
+class Wire:
+    """Puts a reply in the form that OpenAI sends it in."""
+
+    def __init__(self, body: Json, reply: Reply) -> None:
+        self._reply = reply
+        self._identity = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "created": int(time.time()),
+            "model": body.get("model"),
+        }
+        self._include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+
+    def completion(self) -> bytes:
+        message: Json = {"role": "assistant", "content": "".join(self._reply.pieces), "refusal": None}
+        if self._reply.tool_calls:
+            message |= {"content": message["content"] or None, "tool_calls": self._reply.tool_calls}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": self._reply.finish_reason,
+        }
+        return encode(
+            {
+                **self._identity,
+                "object": "chat.completion",
+                "choices": [choice],
+                "usage": self._reply.usage,
+            }
+        )
+
+    def opening(self) -> bytes:
+        return self._delta({"role": "assistant", "content": ""})
+
+    def chunks(self) -> Iterator[bytes]:
+        encoded: dict[str, bytes] = {}
+        for piece in self._reply.pieces:
+            if piece not in encoded:
+                encoded[piece] = self._delta({"content": piece})
+            yield encoded[piece]
+        for index, call in enumerate(self._reply.tool_calls):
+            for part in tool_call_parts(call):
+                yield self._delta({"tool_calls": [{"index": index, **part}]})
+
+    def closing(self) -> bytes:
+        last = self._delta({}, self._reply.finish_reason)
+        usage = self._chunk([], self._reply.usage) if self._include_usage else b""
+        return last + usage + b"data: [DONE]\n\n"
+
+    def _delta(self, delta: Json, finish_reason: str | None = None) -> bytes:
+        return self._chunk([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}])
+
+    def _chunk(self, choices: list[Json], usage: Json | None = None) -> bytes:
+        chunk = {**self._identity, "object": "chat.completion.chunk", "choices": choices}
+        return event({**chunk, "usage": usage} if self._include_usage else chunk)
+
+
+def tool_call_parts(call: Json) -> Iterator[Json]:
+    function = call["function"]
+    arguments = function["arguments"]
+    middle = len(arguments) // 2
+    yield {**call, "function": {**function, "arguments": ""}}
+    for half in (arguments[:middle], arguments[middle:]):
+        yield {"function": {"arguments": half}}
+
+
+@dataclass
+class Exchange:
+    """One chat request and what became of it. Its attributes are the record that the tests get."""
+
+    tag: str | None
+    body: Any
+    headers: dict[str, str]
+    chunks_sent: int = 0
+    state: State = "running"
+
+
+class Journal:
+    """The last chat requests, by arrival.
+
+    An exchange is "finished" when its reply was sent whole, "left" when the client closed the connection
+    before that, and "failed" when it got an error or a broken reply, on purpose or not.
+    """
+
+    def __init__(self) -> None:
+        self.open = 0
+        self._changed = asyncio.Condition()
+        self._all: deque[Exchange] = deque()
+        self._by_tag: dict[str | None, deque[Exchange]] = {}
+
+    async def begin(self, exchange: Exchange) -> None:
+        self.open += 1
+        self._keep(exchange)
+        if len(self._all) > RECORDS_KEPT:
+            self._forget_oldest()
+        await self.notify()
+
+    def end(self, exchange: Exchange, state: Ending) -> None:
+        """Only the first ending counts. `notify` has to follow, as soon as it suits."""
+        if exchange.state == "running":
+            self.open -= 1
+            exchange.state = state
+
+    async def notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def records(self, tag: str | None) -> list[Json]:
+        return [vars(exchange) for exchange in self._of(tag)]
+
+    async def until(self, tag: str | None, count: int, state: str) -> None:
+        def reached() -> bool:
+            return sum(self._is(exchange, state) for exchange in self._of(tag)) >= count
+
+        async with self._changed:
+            await self._changed.wait_for(reached)
+
+    def forget_ended(self) -> None:
+        running = [exchange for exchange in self._all if exchange.state == "running"]
+        self._all.clear()
+        self._by_tag.clear()
+        for exchange in running:
+            self._keep(exchange)
+
+    def _of(self, tag: str | None) -> Iterable[Exchange]:
+        return self._all if tag is None else self._by_tag.get(tag, ())
+
+    @staticmethod
+    def _is(exchange: Exchange, state: str) -> bool:
+        return exchange.state != "running" if state == "ended" else exchange.state == state
+
+    def _keep(self, exchange: Exchange) -> None:
+        self._all.append(exchange)
+        self._by_tag.setdefault(exchange.tag, deque()).append(exchange)
+
+    def _forget_oldest(self) -> None:
+        oldest = self._all.popleft()
+        same_tag = self._by_tag[oldest.tag]
+        same_tag.popleft()
+        if not same_tag:
+            del self._by_tag[oldest.tag]
+
+
+class Answer:
+    """Plays a turn to the client of one exchange."""
+
+    def __init__(self, turn: Turn, exchange: Exchange, send: Send) -> None:
+        self._turn = turn
+        self._exchange = exchange
+        self._send = send
+
+    async def play(self) -> Ending:
+        turn = self._turn
+        await asyncio.sleep(turn.first_delay)
+        if turn.hang:
+            await asyncio.Event().wait()
+        if turn.fail_status is not None:
+            return await self._fail(turn.fail_status)
+        if turn.rubbish:
+            page = f"<html><body>{SECRET}: please log in</body></html>".encode()
+            await self._respond(200, HTML_TYPE, page)
+            return "failed"
+        reply = compose(turn, self._exchange.body)
+        wire = Wire(self._exchange.body, reply)
+        if self._exchange.body.get("stream"):
+            return await self._stream(wire)
+        await asyncio.sleep(turn.delay * (reply.chunk_count() - 1))
+        return await self._complete(wire)
+
+    async def _fail(self, status: int) -> Ending:
+        body = self._turn.fail_body
+        if body is None:
+            body = error_body(status, "the provider failed, as it was told to")
+        await self._respond(status, JSON_TYPE, body.encode() if isinstance(body, str) else encode(body))
+        return "failed"
+
+    async def _complete(self, wire: Wire) -> Ending:
+        if self._turn.error_after is not None:
+            return await self._fail(500)
+        content = wire.completion()
+        if self._turn.break_after is not None:
+            await self._start(200, JSON_TYPE, length=len(content))
+            await self._write(content[: len(content) // 2])
+            return "failed"
+        await self._respond(200, JSON_TYPE, content)
+        return "finished"
+
+    async def _stream(self, wire: Wire) -> Ending:
+        turn, exchange = self._turn, self._exchange
+        await self._start(200, EVENT_STREAM_TYPE)
+        await self._write(wire.opening())
+        until = turn.error_after if turn.break_after is None else turn.break_after
+        for chunk in islice(wire.chunks(), until):
+            if exchange.chunks_sent:
+                # Even a delay of 0 lets the other requests go on, and makes each chunk a write of its own.
+                await asyncio.sleep(turn.delay)
+            await self._write(chunk)
+            exchange.chunks_sent += 1
+        if turn.break_after is not None:
+            return "failed"
+        if turn.error_after is not None:
+            await self._write(event(error_body(500, "the provider failed in mid-stream")), more=False)
+            return "failed"
+        await self._write(wire.closing(), more=False)
+        return "finished"
+
+    async def _respond(self, status: int, media_type: bytes, content: bytes) -> None:
+        await self._start(status, media_type, length=len(content))
+        await self._write(content, more=False)
+
+    async def _start(self, status: int, media_type: bytes, length: int | None = None) -> None:
+        headers = [(b"content-type", media_type)]
+        if length is not None:
+            headers.append((b"content-length", str(length).encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _write(self, content: bytes, *, more: bool = True) -> None:
+        await self._send({"type": "http.response.body", "body": content, "more_body": more})
+
+
+class ChatCompletions:
+    """The chat endpoint. A plain ASGI application: only that can break off a response it has begun.
+
+    An application that returns in mid-response makes uvicorn drop the connection.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        body = parsed(await request.body())
+        tag, turn = turn_for(body, request.headers.get("authorization"))
+        exchange = Exchange(tag, body, dict(request.headers))
+        await self._journal.begin(exchange)
+        playing = asyncio.create_task(self._play(turn, exchange, send))
+        leaving = asyncio.create_task(client_left(receive))
+        try:
+            await asyncio.wait({playing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            # The end of the reply also ends the wait for the client's leaving.
+            if playing.done():
+                playing.result()
+            else:
+                self._journal.end(exchange, "left")
+        finally:
+            playing.cancel()
+            leaving.cancel()
+            await self._journal.notify()
+
+    async def _play(self, turn: Turn, exchange: Exchange, send: Send) -> None:
+        ending: Ending = "failed"
+        try:
+            ending = await Answer(turn, exchange, send).play()
+        finally:
+            # Nothing runs between the last write and this: who has the whole reply finds the record ended.
+            self._journal.end(exchange, ending)
+
+
+async def client_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    return Response(encode(value), status, media_type="application/json")
+
+
+def is_refused(request: Request) -> bool:
+    return request.headers.get("authorization") == BAD_AUTHORIZATION
+
+
+async def list_models(request: Request) -> Response:
+    if is_refused(request):
+        return json_response(error_body(401, "incorrect API key provided"), 401)
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in MODELS]
+    return json_response({"object": "list", "data": models})
+
+
+async def embeddings(request: Request) -> Response:
+    if is_refused(request):
+        return json_response(error_body(401, "incorrect API key provided"), 401)
+    body = await request.json()
+    inputs = embedding_inputs(body["input"])
+    as_base64 = body.get("encoding_format") == "base64"
+    data = [
+        {"object": "embedding", "index": index, "embedding": embedding(value, as_base64=as_base64)}
+        for index, value in enumerate(inputs)
+    ]
+    tokens = sum(len(value.split() if isinstance(value, str) else value) for value in inputs)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return json_response({"object": "list", "data": data, "model": body.get("model"), "usage": usage})
+
+
+def embedding_inputs(given: Any) -> list[str | list[int]]:
+    """The inputs one by one: OpenAI takes a text or a list of token numbers, and lists of either."""
+    is_single = isinstance(given, str) or all(isinstance(item, int) for item in given)
+    return [given] if is_single else given
+
+
+def embedding(value: str | list[int], *, as_base64: bool) -> list[float] | str:
+    """Eight numbers drawn from the value's hash; 16 bits each, which any float format holds exactly."""
+    numbers = struct.unpack("<8h", hashlib.blake2b(encode(value), digest_size=16).digest())
+    vector = [number / 2**15 for number in numbers]
+    return base64.b64encode(struct.pack("<8f", *vector)).decode() if as_base64 else vector
+
+
+class Reports:
+    """What tests can ask, as endpoints."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def requests(self, request: Request) -> Response:
+        return json_response(self._journal.records(request.query_params.get("tag")))
+
+    async def forget(self, _request: Request) -> Response:
+        self._journal.forget_ended()
+        return Response(status_code=204)
+
+    async def open(self, _request: Request) -> Response:
+        return json_response({"open": self._journal.open})
+
+    async def wait(self, request: Request) -> Response:
+        query = request.query_params
+        tag = query.get("tag")
+        waiting = self._journal.until(tag, int(query.get("count", "1")), query.get("state", "ended"))
+        try:
+            await asyncio.wait_for(waiting, float(query.get("timeout", "10")))
+        except asyncio.TimeoutError:
+            return json_response(self._journal.records(tag), 408)
+        return json_response(self._journal.records(tag))
+
+
+def application() -> Starlette:
+    journal = Journal()
+    reports = Reports(journal)
+    routes = [
+        Route("/v1/chat/completions", ChatCompletions(journal), methods=["POST"]),
+        Route("/v1/models", list_models),
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
+        Route("/_test/requests", reports.requests),
+        Route("/_test/requests", reports.forget, methods=["DELETE"]),
+        Route("/_test/wait", reports.wait),
+        Route("/_test/open", reports.open),
+    ]
+    # Debug answers a mistake in this file, or in a script, with its traceback.
+    return Starlette(debug=True, routes=routes)
+
+
+def listening_socket(port: int, backlog: int) -> socket.socket:
+    # asyncio sends small writes at once (TCP_NODELAY) only on sockets that name their protocol.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(backlog)
+    return listener
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The upstream LLM of the test-suite.")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    port = parser.parse_args().port
+    # uvicorn ends with the signal that stopped it, which would make an ordinary stop look like a failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    config = uvicorn.Config(
+        application(),
+        lifespan="off",
+        ws="none",
+        log_level="critical",
+        access_log=False,
+        # A connection is never closed under a client that is about to use it again.
+        timeout_keep_alive=3600,
+        timeout_graceful_shutdown=0,
+    )
+    config.load()
+    listener = listening_socket(port, config.backlog)
+    print(json.dumps({"base_url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1"}), flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
