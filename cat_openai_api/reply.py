@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Literal
 
 from .hosts.current import host
@@ -25,30 +25,37 @@ class Reply:
         self._events = host.run(run, live=not host.rewrites_replies())
         self._budget = TokenBudget(max_tokens, vocabulary.tokenizer())
         self._said: list[str] = []
-        self._first: asyncio.Task[Text | None] | None = None
+        self._first: asyncio.Task[list[Text] | None] | None = None
         self._created = time.monotonic()
 
-    async def begin(self, within: float) -> None:
-        """Start the run and wait for its first words, at most so many seconds. Raises what the run raised."""
+    def begin(self) -> Awaitable[object]:
+        """Start the run. What is returned is done with the first words, or raises what the run raised."""
         self._first = asyncio.ensure_future(self._next())
-        done, _ = await asyncio.wait([self._first], timeout=within)
-        if done:
-            self._first.result()
+        return self._first
 
-    async def deltas(self) -> AsyncGenerator[str, None]:
-        """The text as the client may have it. This runs for every token."""
-        event = await (self._first or self._next())
+    def has_begun(self) -> bool:
+        """Whether the first words, or the end, are there."""
+        return self._first is not None and self._first.done()
+
+    async def deltas(self) -> AsyncGenerator[list[str], None]:
+        """The text as the client may have it: the pieces that are there. This runs for every token."""
+        events = await (self._first or self._next())
         self.seconds_to_first_words = self.age()
-        while event is not None:
-            delta, cut = self._budget.take(event.delta)
-            if delta:
-                self._said.append(delta)
-                yield delta
-            if cut:
-                self.finish_reason = "length"
-                await self._events.aclose()
+        while events is not None:
+            deltas: list[str] = []
+            for event in events:
+                delta, cut = self._budget.take(event.delta)
+                if delta:
+                    deltas.append(delta)
+                if cut:
+                    self.finish_reason = "length"
+                    await self._events.aclose()
+                    break
+            self._said += deltas
+            yield deltas
+            if self.finish_reason:
                 return
-            event = await self._next()
+            events = await self._next()
         self.finish_reason = "stop"
 
     async def whole(self) -> str:
@@ -72,5 +79,5 @@ class Reply:
             await asyncio.gather(self._first, return_exceptions=True)
         await self._events.aclose()
 
-    async def _next(self) -> Text | None:
+    async def _next(self) -> list[Text] | None:
         return await anext(self._events, None)

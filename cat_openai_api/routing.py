@@ -193,22 +193,28 @@ class ClientGone(Exception):
     """The client closed the connection before its reply was ready."""
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+async def unless_gone(request: Request, work: Awaitable[T], within: float | None = None) -> T:
     """The result of `work`, which is cancelled as soon as the client is gone (`ClientGone`).
 
-    The body must have been read: what comes after it is the end of the connection.
+    `within`: raises TimeoutError after so many seconds, and a task given as `work` goes on. The body must have been
+    read: what comes after it is the end of the connection.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_wait_for_disconnect(request))
+    done: set[asyncio.Future[Any]] = {leaving}
     try:
-        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        return working.result()
+        done, _ = await asyncio.wait([working, leaving], timeout=within, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        left = leaving in done and not working.done()
+        leaving.cancel()
+        if left:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+    if left:
+        raise ClientGone
+    if not done:
+        raise TimeoutError
+    return working.result()
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -55,7 +55,7 @@ def test_a_text_that_fits_passes_and_one_that_does_not_is_cut(
 
 @settings(max_examples=300, deadline=None)
 @given(
-    words=st.lists(st.sampled_from(["one", "cat", "hat", "tea", "the", "Alice"]), min_size=1, max_size=60),
+    words=st.lists(st.sampled_from(["one", "cat", "hat", "tea", "the", "sat"]), min_size=1, max_size=60),
     limit=st.integers(1, 60),
     cuts=st.lists(st.integers(0, 400), max_size=20),
 )

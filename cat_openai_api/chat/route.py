@@ -1,5 +1,7 @@
 """`POST /v1/chat/completions`."""
 
+from contextlib import suppress
+
 from starlette.responses import Response
 
 from ..admission import person_meant
@@ -32,7 +34,8 @@ async def create_chat_completion(wanted: ChatCompletionRequest, request: ApiRequ
         finally:
             await completion.aclose()
     try:
-        await unless_gone(request, completion.reply.begin(HOLD_SECONDS))
+        with suppress(TimeoutError):
+            await unless_gone(request, completion.reply.begin(), within=HOLD_SECONDS)
     except BaseException:
         await completion.aclose()
         raise

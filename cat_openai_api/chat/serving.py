@@ -56,14 +56,19 @@ class Completion:
         """The events of a stream; not `live`: all of the content in one."""
         include_usage = bool(self.wanted.stream_options and self.wanted.stream_options.include_usage)
         frame = _Frame(self.id, self.created, self.wanted.model, include_usage)
-        if live:
-            yield frame.chunk({"role": "assistant", "content": "", "refusal": None})
-            async for delta in self.reply.deltas():
-                yield frame.content(delta)
+        opening = frame.chunk({"role": "assistant", "content": "", "refusal": None})
+        if not live:
+            yield opening + frame.content(await self.reply.whole())
         else:
-            content = await self.reply.whole()
-            yield frame.chunk({"role": "assistant", "content": "", "refusal": None})
-            yield frame.content(content)
+            # One write where the first words are there already.
+            if not self.reply.has_begun():
+                yield opening
+                opening = b""
+            async for deltas in self.reply.deltas():
+                yield opening + b"".join(map(frame.content, deltas))
+                opening = b""
+            if opening:
+                yield opening
         yield frame.chunk({}, self.reply.finish_reason)
         if include_usage:
             yield frame.usage((await self.usage()).model_dump())

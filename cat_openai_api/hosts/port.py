@@ -107,8 +107,8 @@ class Host(ABC):
         """Whether an active plugin may change a reply after the LLM has finished it."""
 
     @abstractmethod
-    def run(self, run: Run, *, live: bool) -> AsyncGenerator[Text, None]:
-        """Put the question through the Cat's whole pipeline.
+    def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Text], None]:
+        """Put the question through the Cat's whole pipeline; yields the events that are there, at least one.
 
         `live`: each text as the LLM produces it; otherwise one text, the reply that the pipeline's hooks left.
         Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`.

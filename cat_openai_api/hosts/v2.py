@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 from starlette.requests import Request
 
-from ...settings import Settings
+from ...settings import Settings as PluginSettings
 from ..conversation import Turn
 from ..errors import InvalidApiKey, UpstreamError
 from .detect import IS_CAT_2
@@ -40,6 +40,9 @@ DEFAULT_AGENT = "default"
 
 SETTINGS_SECONDS = 1.0
 
+BURST_SECONDS = 0.001
+"""Tokens of an LLM that come closer together than this may leave together."""
+
 
 class OpenAIAPI(Service):
     """The plugin's entry in the Cat's Settings page."""
@@ -49,20 +52,20 @@ class OpenAIAPI(Service):
     name = "OpenAI API"
     description = "The OpenAI API of this Cat, at /custom/v1."
 
-    Settings = Settings
+    Settings = PluginSettings
 
-    _known: tuple[float, Settings] | None = None
+    _known: tuple[float, PluginSettings] | None = None
     _reading = asyncio.Lock()
 
     @classmethod
-    async def save_settings(cls, payload: Any) -> Settings:
+    async def save_settings(cls, payload: Any) -> PluginSettings:
         async with cls._reading:
             saved = await super().save_settings(payload)
             cls._known = None
         return saved
 
     @classmethod
-    async def current_settings(cls) -> Settings:
+    async def current_settings(cls) -> PluginSettings:
         """What was saved last. A change by another Cat on the same database is seen within `SETTINGS_SECONDS`.
 
         Reading them opens a database connection in a thread of its own, which takes longer than all else that
@@ -81,7 +84,7 @@ class OpenAIAPI(Service):
 
 
 class Cat2(Host):
-    async def settings(self) -> Settings:
+    async def settings(self) -> PluginSettings:
         return await OpenAIAPI.current_settings()
 
     async def authenticate(self, request: Request, access: Access) -> Caller:
@@ -125,7 +128,7 @@ class Cat2(Host):
             if hooks
         )
 
-    async def run(self, run: Run, *, live: bool) -> AsyncGenerator[Text, None]:
+    async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Text], None]:
         slug = _agent_slug(run.model)
         agent = await ccat().get("agents", slug)
         if run.conversation.instructions:
@@ -149,8 +152,8 @@ class Cat2(Host):
         answering = asyncio.create_task(answer())
         try:
             if live:
-                async for delta in voice.deltas():
-                    yield Text(delta)
+                async for texts in voice.texts():
+                    yield texts
             await asyncio.wait([answering])
             try:
                 reply = _join(answering.result())
@@ -160,7 +163,7 @@ class Cat2(Host):
             # What an agent says without its LLM, such as the note that none is configured, has no tokens.
             said = voice.said()
             if reply.startswith(said) and len(reply) > len(said):
-                yield Text(reply[len(said) :])
+                yield [Text(reply[len(said) :])]
         finally:
             answering.cancel()
             await asyncio.gather(answering, return_exceptions=True)
@@ -200,8 +203,11 @@ class _Voice:
 
     def __init__(self, agent: Any) -> None:
         self._said: list[str] = []
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._unread: list[Text] = []
+        self._news = asyncio.Event()
         self._wanted = asyncio.Event()
+        self._read_at = 0.0
+        self._ended = False
         self._tools_running = 0
         self._new_message = False
         self._call_tool = agent.call_tool
@@ -218,10 +224,12 @@ class _Voice:
                 self._new_message = False
                 delta = _gap(self._said[-1] if self._said else "", delta) + delta
             self._said.append(delta)
-            self._queue.put_nowait(delta)
-            # An LLM that is quicker than its reader must wait, or nothing leaves before it has ended.
-            self._wanted.clear()
-            await self._wanted.wait()
+            self._unread.append(Text(delta))
+            self._news.set()
+            # An LLM that is quicker than its reader must wait now and then, or nothing leaves before it has ended.
+            if time.monotonic() - self._read_at > BURST_SECONDS:
+                self._wanted.clear()
+                await self._wanted.wait()
         elif kind == agui.EventType.TEXT_MESSAGE_START:
             self._new_message = True
 
@@ -229,16 +237,19 @@ class _Voice:
         return "".join(self._said)
 
     def end(self) -> None:
-        self._queue.put_nowait(None)
+        self._ended = True
+        self._news.set()
 
-    async def deltas(self) -> AsyncGenerator[str, None]:
-        """Each delta when it is said; the agent goes on when the next one is asked for."""
-        while True:
+    async def texts(self) -> AsyncGenerator[list[Text], None]:
+        """What was said since the last time, as soon as there is anything."""
+        while not self._ended:
+            self._read_at = time.monotonic()
             self._wanted.set()
-            delta = await self._queue.get()
-            if delta is None:
-                return
-            yield delta
+            await self._news.wait()
+            self._news.clear()
+            unread, self._unread = self._unread, []
+            if unread:
+                yield unread
 
     async def _call_tool_unheard(self, *args: Any, **kwargs: Any) -> Any:
         self._tools_running += 1
