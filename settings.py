@@ -51,7 +51,7 @@ class Settings(BaseModel):
         "Example: gpt-4o=cheshire-cat, *=cheshire-cat",
     )
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(title="OpenAI API", protected_namespaces=())
 
     @field_validator("model_aliases")
     @classmethod
