@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -322,21 +321,17 @@ def test_an_llm_that_fails_late_is_an_error_in_the_stream(http: httpx.Client) ->
 
 
 def test_a_defect_of_ours_is_500_and_its_traceback_is_in_the_log(cat: Cat, http: httpx.Client) -> None:
-    """The settings cannot be read: the database's table is away for a moment."""
-    database = sqlite3.connect(cat.home / "data/core/core.db")
-    database.execute("ALTER TABLE key_value_db RENAME TO away")
-    database.commit()
+    """The host is not as the plugin knows it: it has lost its list of agents."""
+    http.post(f"{cat.url}/wonderland/lose_agents").raise_for_status()
     try:
-        replies = [http.post(route, json=body_of(route)) for route in WRITE]
-        replies.append(http.get("/v1/models/cheshire-cat"))
-        replies.append(http.get("/health"))
+        replies = [http.get(route) for route in READ]
+        replies += [http.post(CHAT, json=chat_body(stream=stream)) for stream in (False, True)]
     finally:
-        database.execute("ALTER TABLE away RENAME TO key_value_db")
-        database.commit()
+        http.post(f"{cat.url}/wonderland/find_agents").raise_for_status()
     for reply in replies:
         check(reply, 500, "internal_error")
-        assert "key_value_db" not in reply.text
-    assert "no such table: key_value_db" in cat.log()
+        assert f"({reply.headers['x-request-id']})" in cat.log()
+    assert "KeyError: 'agents'" in cat.log()
     assert http.post(CHAT, json=chat_body()).status_code == 200
 
 

@@ -89,6 +89,7 @@ def chat(cat: Cat, text: str, **fields: Any) -> httpx.Response:
 
 def test_each_setting_is_shown_with_title_and_help(browser: webdriver.Chrome, panel_cat: Cat) -> None:
     browser.get(f"{panel_cat.url}/#/settings")
+    browser.refresh()
     waiting = WebDriverWait(browser, 10)
     waiting.until(lambda page: page.find_element(By.XPATH, "//h6[normalize-space()='OpenAI API']")).click()
     waiting.until(lambda page: page.find_element(By.ID, "root_max_tokens"))

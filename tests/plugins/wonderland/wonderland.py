@@ -1,9 +1,11 @@
 """A plugin for the tests: agents of the kinds that the bridge has to serve, and a look inside the Cat."""
 
 import asyncio
+from typing import Any
 
 from cat import Agent, endpoint, tool, user
 from cat.ambient import call_agent
+from cat.ambient.runtime import ccat
 from cat.types import Message, Task, TextContent
 
 
@@ -62,6 +64,19 @@ class Gryphon(Agent):
 
     async def loop(self) -> None:
         raise asyncio.CancelledError
+
+
+lost: dict[str, Any] = {}
+
+
+@endpoint.post("/wonderland/lose_agents", role="admin")
+async def lose_agents() -> None:
+    lost["agents"] = ccat().registry.classes.pop("agents")
+
+
+@endpoint.post("/wonderland/find_agents", role="admin")
+async def find_agents() -> None:
+    ccat().registry.classes["agents"] = lost.pop("agents")
 
 
 @endpoint.get("/wonderland/tasks", role="admin")

@@ -1,0 +1,68 @@
+"""Plugins that work on the Cat's messages work behind the API as they do in the Cat's own chat."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from host import KEY, Cat
+from openai import OpenAI
+from upstream import Upstream, script
+
+REWRITING_PLUGIN = """
+from cat import hook
+
+
+@hook("after_agent_run")
+def shout(result):
+    for message in result.messages:
+        for block in message.content:
+            block.text = block.text.replace("secret", "******")
+
+
+@hook("after_agent_execution")
+def shout_before_2_0_22(result):
+    return shout.function(result)
+
+
+@hook("before_agent_run")
+def add(task):
+    task.messages[-1].content[0].text = "Hooked: " + task.messages[-1].content[0].text
+
+
+@hook("before_agent_execution")
+def add_before_2_0_22(task):
+    add.function(task)
+    return task
+"""
+
+
+@pytest.fixture(scope="module")
+def hooked(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
+    """A Cat with a plugin that rewrites what comes in and what goes out."""
+    cat = Cat(tmp_path_factory.mktemp("hooked") / "home")
+    plugin: Path = cat.home / "plugins" / "rewriting"
+    plugin.mkdir()
+    (plugin / "rewriting.py").write_text(REWRITING_PLUGIN, "utf-8")
+    cat.start().use_llm(upstream.base_url)
+    yield cat
+    cat.stop()
+
+
+def test_what_a_hook_removes_from_a_reply_never_leaves_in_a_stream(hooked: Cat) -> None:
+    text = script("hi", say=["The sec", "ret is", " safe."], delay=0.05)
+    with OpenAI(base_url=hooked.base_url, api_key=KEY, max_retries=0) as client:
+        whole = client.chat.completions.create(model="cheshire-cat", messages=[{"role": "user", "content": text}])
+        chunks = client.chat.completions.create(
+            model="cheshire-cat", messages=[{"role": "user", "content": text}], stream=True
+        )
+        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert whole.choices[0].message.content == streamed == "The ****** is safe."
+
+
+def test_a_hook_on_the_way_in_sees_the_conversation(hooked: Cat, upstream: Upstream, tag: str) -> None:
+    with OpenAI(base_url=hooked.base_url, api_key=KEY, max_retries=0) as client:
+        client.chat.completions.create(
+            model="cheshire-cat", messages=[{"role": "user", "content": script("hi", tag=tag, say="ok")}]
+        )
+    (record,) = upstream.wait(tag)
+    assert record["body"]["messages"][-1]["content"].startswith("Hooked: hi")
