@@ -13,6 +13,7 @@ from ...settings import Settings as PluginSettings
 from ..conversation import Turn
 from ..errors import InvalidApiKey, UpstreamError
 from .detect import IS_CAT_2
+from .mailbox import Mailbox
 from .port import THE_CAT, Access, Caller, Host, Model, Person, Run, Text
 from .v2_llm import parameters_of_run, step_into
 
@@ -39,9 +40,6 @@ END_USERS = UUID("6b1c7d0e-52f5-5c0a-9d52-3a4f0c1d8e77")
 DEFAULT_AGENT = "default"
 
 SETTINGS_SECONDS = 1.0
-
-BURST_SECONDS = 0.001
-"""Tokens of an LLM that come closer together than this may leave together."""
 
 
 class OpenAIAPI(Service):
@@ -147,12 +145,12 @@ class Cat2(Host):
                 result = await agent(task)
                 return [message.text for message in result.messages if message.role == "assistant"]
             finally:
-                voice.end()
+                voice.mailbox.end()
 
         answering = asyncio.create_task(answer())
         try:
             if live:
-                async for texts in voice.texts():
+                async for texts in voice.mailbox.texts():
                     yield texts
             await asyncio.wait([answering])
             try:
@@ -161,9 +159,8 @@ class Cat2(Host):
                 log.error(f"OpenAI API: the agent {slug} failed: {type(error).__name__}")
                 raise UpstreamError from error
             # What an agent says without its LLM, such as the note that none is configured, has no tokens.
-            said = voice.said()
-            if reply.startswith(said) and len(reply) > len(said):
-                yield [Text(reply[len(said) :])]
+            if rest := voice.mailbox.rest_of(reply):
+                yield rest
         finally:
             answering.cancel()
             await asyncio.gather(answering, return_exceptions=True)
@@ -195,19 +192,14 @@ class Cat2(Host):
 
 
 class _Voice:
-    """What the agent says while it runs, as one text that grows.
+    """What the agent says while it runs.
 
-    The agent may speak several times in a run, before and after it uses its tools; what agents say that it
-    calls as tools is no part of its reply.
+    It may speak several times in a run, before and after it uses its tools; what agents say that it calls as
+    tools is no part of its reply.
     """
 
     def __init__(self, agent: Any) -> None:
-        self._said: list[str] = []
-        self._unread: list[Text] = []
-        self._news = asyncio.Event()
-        self._wanted = asyncio.Event()
-        self._read_at = 0.0
-        self._ended = False
+        self.mailbox = Mailbox()
         self._tools_running = 0
         self._new_message = False
         self._call_tool = agent.call_tool
@@ -222,34 +214,11 @@ class _Voice:
             delta = event["delta"]
             if self._new_message:
                 self._new_message = False
-                delta = _gap(self._said[-1] if self._said else "", delta) + delta
-            self._said.append(delta)
-            self._unread.append(Text(delta))
-            self._news.set()
-            # An LLM that is quicker than its reader must wait now and then, or nothing leaves before it has ended.
-            if time.monotonic() - self._read_at > BURST_SECONDS:
-                self._wanted.clear()
-                await self._wanted.wait()
+                delta = _gap(self.mailbox.last(), delta) + delta
+            self.mailbox.put(delta)
+            await self.mailbox.let_read()
         elif kind == agui.EventType.TEXT_MESSAGE_START:
             self._new_message = True
-
-    def said(self) -> str:
-        return "".join(self._said)
-
-    def end(self) -> None:
-        self._ended = True
-        self._news.set()
-
-    async def texts(self) -> AsyncGenerator[list[Text], None]:
-        """What was said since the last time, as soon as there is anything."""
-        while not self._ended:
-            self._read_at = time.monotonic()
-            self._wanted.set()
-            await self._news.wait()
-            self._news.clear()
-            unread, self._unread = self._unread, []
-            if unread:
-                yield unread
 
     async def _call_tool_unheard(self, *args: Any, **kwargs: Any) -> Any:
         self._tools_running += 1

@@ -1,0 +1,58 @@
+"""The texts of one run on their way from the Cat to whoever reads its events."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from .port import Text
+
+BURST_SECONDS = 0.001
+"""Tokens of an LLM that come closer together than this may leave together."""
+
+
+class Mailbox:
+    """One writer, one reader, both on the event loop. What was put in stays known as one growing text."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+        self._unread: list[Text] = []
+        self._news = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._read_at = 0.0
+        self._ended = False
+
+    def put(self, delta: str) -> None:
+        """This runs for every token."""
+        self._said.append(delta)
+        self._unread.append(Text(delta))
+        self._news.set()
+
+    async def let_read(self) -> None:
+        """For a writer that never waits by itself: without this nothing would be read before it has ended."""
+        if time.monotonic() - self._read_at > BURST_SECONDS:
+            self._wanted.clear()
+            await self._wanted.wait()
+
+    def end(self) -> None:
+        self._ended = True
+        self._news.set()
+
+    async def texts(self) -> AsyncGenerator[list[Text], None]:
+        """What was put in since the last time, as soon as there is anything, until the end."""
+        while not self._ended:
+            self._read_at = time.monotonic()
+            self._wanted.set()
+            await self._news.wait()
+            self._news.clear()
+            unread, self._unread = self._unread, []
+            if unread:
+                yield unread
+
+    def last(self) -> str:
+        """What was put in last; empty before."""
+        return self._said[-1] if self._said else ""
+
+    def rest_of(self, reply: str) -> list[Text]:
+        """What the finished reply has beyond what was put in: all of it, where its maker had no tokens."""
+        said = "".join(self._said)
+        return [Text(reply[len(said) :])] if reply.startswith(said) and len(reply) > len(said) else []
