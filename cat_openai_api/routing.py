@@ -16,7 +16,6 @@ from uuid import uuid4
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -27,7 +26,7 @@ from .admission import admit, standing
 from .errors import ErrorReply, InternalError, InvalidRequest, RequestTooLarge, error_for
 from .hosts.current import endpoint, host
 from .hosts.port import Access, Caller, Person
-from .wire import encode
+from .wire import decode, encode
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -95,9 +94,9 @@ class ApiRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        """The body as JSON by the standard: no NaN, no lone surrogates, no endless nesting."""
+        body = await self.body()
         try:
-            self.parsed_body = from_json(await self.body(), allow_inf_nan=False)
+            self.parsed_body = decode(body)
         except ValueError as error:
             raise InvalidRequest(f"The request's body is no valid JSON: {error}.", code="invalid_json") from error
         return self.parsed_body

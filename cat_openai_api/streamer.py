@@ -3,12 +3,17 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
 from .errors import InternalError, error_for
 from .hosts.current import host
+from .packages import ensure
 from .wire import encode
+
+# Cat 2 has it. Cat 1.9 has not, and with 3.0.4 or later it would not start again: those bring another Starlette.
+ensure("sse_starlette", "sse-starlette>=2.2,<3.0.4")
+
+from sse_starlette import EventSourceResponse, ServerSentEvent  # noqa: E402
 
 KEEP_ALIVE_SECONDS = 5
 """Between two comments. Proxies cut a silent connection after 30 to 60 seconds."""

@@ -1,10 +1,13 @@
 """What the wire models of all API resources share."""
 
 import json
+import re
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class WireRequest(BaseModel):
@@ -25,6 +28,22 @@ def refuse(message: str) -> NoReturn:
 def is_set(value: Any) -> bool:
     """Whether a client asked for anything: many send null, false or an empty list for "no"."""
     return value not in (None, False, 0, "", [], {})
+
+
+def decode(body: bytes) -> Any:
+    """JSON by the standard: no NaN, no half surrogate pairs, no endless nesting. Raises ValueError."""
+    text = body.decode("utf-8")
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
+    if _SURROGATE.search(text):
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    return data
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def encode(data: Any) -> bytes:

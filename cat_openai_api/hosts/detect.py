@@ -13,4 +13,8 @@ def _offers(module: str) -> bool:
         return False
 
 
+IS_CAT_1 = _offers("cat.looking_glass.stray_cat") and _offers("cat.auth.permissions")
+"""1.9.0 to 1.9.2."""
+
 IS_CAT_2 = _offers("cat.ambient.runtime") and _offers("cat.services.directives.base")
+"""2.0.18 or later."""

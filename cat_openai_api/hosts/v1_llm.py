@@ -1,0 +1,114 @@
+"""The LLM of one run on Cat 1.9, so that the run can end while its LLM still thinks.
+
+The Cat's pipeline is synchronous and waits for its LLM in a thread. A thread cannot be woken from a read, so here
+the LLM is asked on the event loop, where a task can be cancelled, and the thread waits for what comes of it.
+"""
+
+import asyncio
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .detect import IS_CAT_1
+
+if IS_CAT_1 or TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
+else:
+    BaseChatModel = object
+
+
+class RunEnded(BaseException):
+    """Nobody wants the reply any more. No `Exception`: LangChain and the Cat swallow those."""
+
+
+class Asker:
+    """Asks LLMs on the event loop for a thread that runs the Cat's pipeline."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ended = False
+        self._asking: set[asyncio.Task[None]] = set()
+        self._waiting: set[queue.SimpleQueue[Any]] = set()
+
+    def end(self) -> None:
+        """On the event loop: close the LLM's connection and have the thread raise `RunEnded`."""
+        self._ended = True
+        for task in self._asking:
+            task.cancel()
+        for answers in self._waiting:
+            answers.put(RunEnded())
+
+    def check(self) -> None:
+        if self._ended:
+            raise RunEnded
+
+    def ask(self, stream: Callable[[], Any]) -> Iterator[Any]:
+        """In the thread: what the asynchronous iterator made by `stream` yields. Raises what it raised."""
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._loop.call_soon_threadsafe(self._start, stream, answers)
+        while True:
+            answer = answers.get()
+            if answer is None:
+                return
+            if isinstance(answer, BaseException):
+                raise answer
+            yield answer
+
+    def _start(self, stream: Callable[[], Any], answers: "queue.SimpleQueue[Any]") -> None:
+        if self._ended:
+            answers.put(RunEnded())
+            return
+        task = self._loop.create_task(self._pump(stream, answers))
+        self._asking.add(task)
+        self._waiting.add(answers)
+        task.add_done_callback(self._asking.discard)
+        task.add_done_callback(lambda _: self._waiting.discard(answers))
+
+    async def _pump(self, stream: Callable[[], Any], answers: "queue.SimpleQueue[Any]") -> None:
+        try:
+            async for answer in stream():
+                answers.put(answer)
+        except Exception as error:
+            answers.put(error)
+        else:
+            answers.put(None)
+
+
+class LLMOfRun(BaseChatModel):
+    """Stands in for the Cat's chat model in one run. Everything else about it is the model's own."""
+
+    model: Any
+    asker: Any
+    parameters: Mapping[str, Any]
+
+    class Config:
+        arbitrary_types_allowed = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["model"], name)
+
+    @property
+    def _llm_type(self) -> str:
+        return str(self.model._llm_type)
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Any:
+        options = {**self.parameters, **options}
+        if not _streams(self.model):
+            (result,) = self.asker.ask(lambda: self._whole(messages, stop, options))
+            return result
+        return generate_from_stream(self._stream(messages, stop, run_manager, **options))
+
+    def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Iterator[Any]:
+        options = {**self.parameters, **options}
+        for chunk in self.asker.ask(lambda: self.model._astream(messages, stop=stop, **options)):
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _whole(self, messages: Any, stop: Any, options: Mapping[str, Any]) -> Any:
+        yield await self.model._agenerate(messages, stop=stop, **options)
+
+
+def _streams(model: Any) -> bool:
+    """Whether the model streams by itself, and is meant to (some have a switch for it in the Cat's panel)."""
+    return type(model)._astream is not BaseChatModel._astream and getattr(model, "streaming", True)
