@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from host import KEY, Cat
+from host import KEY, Cat, make_cat
 from upstream import Upstream, script
 
 ALLOWED_DELAY_MS = 3.0
@@ -138,7 +138,7 @@ def main() -> None:
     options = parser.parse_args()
     upstream = Upstream.start(sys.executable)
     with tempfile.TemporaryDirectory() as folder:
-        cat = Cat(Path(folder) / "home").start()
+        cat = make_cat(Path(folder) / "home").start()
         try:
             cat.use_llm(upstream.base_url)
             cat.put_settings({"rate_limit_per_minute": 0, "max_tokens": 32000}).raise_for_status()

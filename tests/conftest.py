@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import KEY, ROOT, Cat
+from host import KEY, ROOT, Cat, make_cat
 from openai import AsyncOpenAI, OpenAI
 from upstream import Upstream
 
@@ -36,7 +36,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="session")
 def shared_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
-    cat = Cat(tmp_path_factory.mktemp("cat") / "home").start()
+    cat = make_cat(tmp_path_factory.mktemp("cat") / "home").start()
     cat.use_llm(upstream.base_url)
     yield cat
     cat.stop()

@@ -1,4 +1,8 @@
-"""A Cat of the tests' own: the real host, in a process of its own, with the plugin linked in."""
+"""A Cat of the tests' own: the real host, in a process of its own, with the plugin linked in.
+
+Which one is said by the environment: `CAT=2` (or nothing) is the Cheshire Cat 2 of this environment, `CAT=1.9` the
+real Cheshire Cat 1.9 of `CAT_CORE` and `CAT_PYTHON`, `CAT=double` our double of it.
+"""
 
 import contextlib
 import importlib.util
@@ -11,17 +15,24 @@ import subprocess
 import sys
 import time
 import uuid
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import jwt
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TEST_PLUGIN = ROOT / "tests" / "plugins" / "wonderland"
+PLUGINS = ROOT / "tests" / "plugins"
 KEY = "meow-test"
 JWT_SECRET = "a secret of the tests, long enough for HS256"
-START_SECONDS = 90
+START_SECONDS = 120
+STOP_SECONDS = 20
+
+WHICH = os.environ.get("CAT", "2")
+
+needs_agents = pytest.mark.skipif(WHICH != "2", reason="Cheshire Cat 1.9 has one model, itself")
 
 CONFIG = """\
 URL = {url!r}
@@ -39,67 +50,64 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def token(name: str = "alice", roles: tuple[str, ...] = (), secret: str = JWT_SECRET, expires: float = 600) -> str:
-    """A JWT as the Cat signs them; `expires`: seconds from now."""
-    claims = {
-        "sub": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),
-        "username": name,
-        "roles": list(roles),
-        "exp": time.time() + expires,
-    }
-    return jwt.encode(claims, secret, algorithm="HS256")
+def signed(claims: dict[str, Any], secret: str = JWT_SECRET, expires: float = 600) -> str:
+    """A JWT; `expires`: seconds from now."""
+    return jwt.encode({**claims, "exp": time.time() + expires}, secret, algorithm="HS256")
 
 
-class Cat:
-    """One Cheshire Cat 2. `home`: a folder that is made anew; `folder`: the plugin's, and so its id."""
+def link_entries(source: Path, folder: Path) -> None:
+    """Link what is in `source` into a real folder: what the host writes there, or removes, is not ours."""
+    folder.mkdir(parents=True)
+    for entry in source.iterdir():
+        if not entry.name.startswith((".", "__", "settings.json")):
+            (folder / entry.name).symlink_to(entry)
+
+
+class Cat(ABC):
+    """One Cheshire Cat. `home`: a folder that is made anew; `folder`: the plugin's, and so its id."""
+
+    test_plugin: ClassVar[str]
+    plugins: Path
 
     def __init__(self, home: Path, folder: str | None = "cat_openai_api", starters: tuple[str, ...] = ()) -> None:
         self.home = home
         self.folder = folder
-        self.url = f"http://127.0.0.1:{free_port()}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self.base_url = f"{self.url}/custom/v1"
         self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
         self._process: subprocess.Popen[bytes] | None = None
         self._prepare(starters)
-
-    def _prepare(self, starters: tuple[str, ...]) -> None:
-        plugins = self.home / "plugins"
-        plugins.mkdir(parents=True)
-        config = CONFIG.format(url=self.url, key=KEY, secret=JWT_SECRET)
-        (self.home / "config.py").write_text(config, "utf-8")
-        if self.folder:
-            (plugins / self.folder).symlink_to(ROOT)
-        (plugins / "wonderland").symlink_to(TEST_PLUGIN)
-        spec = importlib.util.find_spec("cat")
-        assert spec is not None
-        assert spec.origin is not None
-        for name in starters:
-            shutil.copytree(Path(spec.origin).parent / "scaffold" / "plugins" / name, plugins / name)
+        if folder:
+            link_entries(ROOT, self.plugins / folder)
+        link_entries(PLUGINS / self.test_plugin, self.plugins / "wonderland")
 
     def start(self, **environment: str) -> "Cat":
         log = (self.home / "log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cat.main"],
+            self._command(),
             cwd=self.home,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment(), **environment},
         )
         deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(httpx.TransportError):
                 self.http.get("/status")
-                return self
+                break
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the Cat did not start:\n{self.log()}")
             time.sleep(0.05)
+        self._started()
+        return self
 
     def stop(self) -> int:
         """The exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
-            return self._process.wait(10)
+            return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
@@ -112,17 +120,98 @@ class Cat:
     def log(self) -> str:
         return (self.home / "log").read_text("utf-8", "replace")
 
-    def use_llm(self, base_url: str, api_key: str = "upstream-key", model: str = "test-model") -> None:
+    def tasks(self) -> list[str]:
+        """Names of the asyncio tasks that run in the Cat, as the test plugin tells."""
+        return json.loads(self.http.get("/wonderland/tasks").raise_for_status().text)
+
+    def break_plugin(self) -> None:
+        """Take something from the host that the plugin counts on."""
+        self.http.post("/wonderland/break").raise_for_status()
+
+    def mend_plugin(self) -> None:
+        self.http.post("/wonderland/mend").raise_for_status()
+
+    @abstractmethod
+    def _started(self) -> None:
+        """Called when the host answers."""
+
+    @abstractmethod
+    def _prepare(self, starters: tuple[str, ...]) -> None: ...
+
+    @abstractmethod
+    def _command(self) -> list[str]: ...
+
+    @abstractmethod
+    def _environment(self) -> dict[str, str]: ...
+
+    @abstractmethod
+    def token(self, name: str) -> str:
+        """The JWT of an ordinary user of that name."""
+
+    @abstractmethod
+    def use_llm(self, base_url: str, api_key: str = "upstream-key") -> None: ...
+
+    @abstractmethod
+    def use_no_llm(self) -> None: ...
+
+    @abstractmethod
+    def put_settings(self, values: dict[str, Any], credential: str = KEY) -> httpx.Response:
+        """Save the plugin's settings as the panel does; what is left out has its default again."""
+
+    @abstractmethod
+    def settings_entry(self) -> dict[str, Any]:
+        """The plugin's settings as the panel gets them: `value` and `schema`."""
+
+    @abstractmethod
+    def toggle(self, plugin: str) -> None: ...
+
+    @abstractmethod
+    def install(self, name: str, archive: bytes) -> str:
+        """Upload a zip in the panel; the id of the plugin, which is active then."""
+
+    def remove(self, plugin: str) -> None:
+        self.http.delete(f"/plugins/{plugin}").raise_for_status()
+
+
+class Cat2(Cat):
+    test_plugin = "wonderland"
+
+    @property
+    def plugins(self) -> Path:  # type: ignore[override]
+        return self.home / "plugins"
+
+    def _prepare(self, starters: tuple[str, ...]) -> None:
+        self.plugins.mkdir(parents=True)
+        config = CONFIG.format(url=self.url, key=KEY, secret=JWT_SECRET)
+        (self.home / "config.py").write_text(config, "utf-8")
+        spec = importlib.util.find_spec("cat")
+        assert spec is not None
+        assert spec.origin is not None
+        for name in starters:
+            shutil.copytree(Path(spec.origin).parent / "scaffold" / "plugins" / name, self.plugins / name)
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-P", "-m", "cat.main"]
+
+    def _environment(self) -> dict[str, str]:
+        return {}
+
+    def _started(self) -> None:
+        """With a fresh database every plugin in the folder is active."""
+
+    def token(self, name: str) -> str:
+        return signed({"sub": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)), "username": name, "roles": []})
+
+    def use_llm(self, base_url: str, api_key: str = "upstream-key") -> None:
         self._put("core__model_providers__openai_compatible", {"base_url": base_url, "api_key": api_key})
-        self.choose_llm(f"openai_compatible:{model}")
+        self._put("core__config__core", {"default_llm": "openai_compatible:test-model"})
 
-    def choose_llm(self, name: str) -> None:
-        """`provider:model`; "default:default" is none."""
-        self._put("core__config__core", {"default_llm": name})
+    def use_no_llm(self) -> None:
+        self._put("core__config__core", {"default_llm": "default:default"})
 
-    def put_settings(self, values: dict[str, Any]) -> httpx.Response:
-        """Save the plugin's settings as the Settings page does; what is left out has its default again."""
-        return self.http.put(f"/settings/{self.folder}__config__openai_api", json=values)
+    def put_settings(self, values: dict[str, Any], credential: str = KEY) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {credential}"}
+        return self.http.put(f"/settings/{self.folder}__config__openai_api", json=values, headers=headers)
 
     def settings_entry(self) -> dict[str, Any]:
         entries = self.http.get("/settings").raise_for_status().json()
@@ -131,9 +220,90 @@ class Cat:
     def toggle(self, plugin: str) -> None:
         self.http.put(f"/plugins/{plugin}/toggle").raise_for_status()
 
-    def tasks(self) -> list[str]:
-        """Names of the asyncio tasks that run in the Cat, as the test plugin tells."""
-        return json.loads(self.http.get("/wonderland/tasks").raise_for_status().text)
+    def install(self, name: str, archive: bytes) -> str:
+        upload = {"file": (name, archive, "application/zip")}
+        installed = self.http.post("/plugins", files=upload).raise_for_status().json()
+        assert installed["active"] is True
+        return installed["id"]
 
     def _put(self, settings: str, values: dict[str, Any]) -> None:
         self.http.put(f"/settings/{settings}", json=values).raise_for_status()
+
+
+class Cat1(Cat):
+    """Cheshire Cat 1.9: the real one, a copy of a checkout's folder `core/`, or our double of it."""
+
+    test_plugin = "wonderland_1"
+
+    @property
+    def plugins(self) -> Path:  # type: ignore[override]
+        return self.home / "cat" / "plugins"
+
+    def _prepare(self, starters: tuple[str, ...]) -> None:
+        if WHICH == "1.9":
+            shutil.copytree(os.environ["CAT_CORE"], self.home, ignore=shutil.ignore_patterns("__pycache__", "data"))
+        for folder in ("data", "static", "plugins"):
+            (self.home / "cat" / folder).mkdir(parents=True, exist_ok=True)
+
+    def _command(self) -> list[str]:
+        python = os.environ["CAT_PYTHON"] if WHICH == "1.9" else sys.executable
+        options = ["--host", "127.0.0.1", "--port", str(self.port)]
+        return [python, "-m", "uvicorn", "cat.startup:cheshire_cat_api", *options]
+
+    def _environment(self) -> dict[str, str]:
+        variables = {
+            "CCAT_API_KEY": KEY,
+            "CCAT_JWT_SECRET": JWT_SECRET,
+            "CCAT_CORE_PORT": str(self.port),
+            "CCAT_METADATA_FILE": "cat/data/metadata.json",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        if WHICH == "1.9":
+            # The Cat calls pip by its name.
+            path = f"{Path(os.environ['CAT_PYTHON']).parent}{os.pathsep}{os.environ['PATH']}"
+            return {**variables, "PATH": path}
+        return {**variables, "PYTHONPATH": str(ROOT / "tests" / "double" / ".site")}
+
+    def _started(self) -> None:
+        self.toggle("wonderland")
+        if self.folder:
+            self.toggle(self.folder)
+
+    def token(self, name: str) -> str:
+        credentials = {"username": name, "password": "curiouser"}
+        self.http.post("/users/", json=credentials)
+        return self.http.post("/auth/token", json=credentials).raise_for_status().json()["access_token"]
+
+    def use_llm(self, base_url: str, api_key: str = "upstream-key") -> None:
+        values = {"url": base_url, "model_name": "test-model", "api_key": api_key, "streaming": True}
+        self.http.put("/llm/settings/LLMOpenAICompatibleConfig", json=values).raise_for_status()
+
+    def use_no_llm(self) -> None:
+        self.http.put("/llm/settings/LLMDefaultConfig", json={}).raise_for_status()
+
+    def put_settings(self, values: dict[str, Any], credential: str = KEY) -> httpx.Response:
+        fields = self.settings_entry()["schema"]["properties"]
+        defaults = {name: field["default"] for name, field in fields.items()}
+        headers = {"Authorization": f"Bearer {credential}"}
+        return self.http.put(f"/plugins/settings/{self.folder}", json={**defaults, **values}, headers=headers)
+
+    def settings_entry(self) -> dict[str, Any]:
+        return self.http.get(f"/plugins/settings/{self.folder}").raise_for_status().json()
+
+    def toggle(self, plugin: str) -> None:
+        self.http.put(f"/plugins/toggle/{plugin}").raise_for_status()
+
+    def install(self, name: str, archive: bytes) -> str:
+        upload = {"file": (name, archive, "application/zip")}
+        self.http.post("/plugins/upload", files=upload).raise_for_status()
+        plugin = Path(name).stem.replace("-", "_")
+        deadline = time.monotonic() + START_SECONDS
+        while not self.http.get(f"/plugins/{plugin}").raise_for_status().json()["data"]["active"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return plugin
+
+
+def make_cat(home: Path, folder: str | None = "cat_openai_api", starters: tuple[str, ...] = ()) -> Cat:
+    """The Cat that the environment asks for."""
+    return (Cat2 if WHICH == "2" else Cat1)(home, folder, starters)

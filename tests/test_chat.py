@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from host import KEY, Cat, token
+from host import KEY, Cat, needs_agents
 from openai import AsyncOpenAI, OpenAI
-from upstream import Upstream, script
+from upstream import Upstream, script, text_of
 
 ODD_TEXT = ["  Well,\n", "\n\tthe ", "cat 🐱", "‍👩‍👧 ", 'said {"a": "b"}', " \\n\n", "  "]
 
@@ -59,13 +59,24 @@ def test_the_whole_list_of_messages_is_the_conversation(client: OpenAI, upstream
         ],
     )
     (request,) = upstream.wait(tag)
-    said = [(message["role"], message["content"]) for message in request["body"]["messages"][1:-1]]
-    assert said == [
+    assert [(message["role"], text_of(message)) for message in request["body"]["messages"][1:-1]] == [
         ("user", "one"),
         ("assistant", " two\n"),
-        ("user", [{"type": "text", "text": "three"}, {"type": "text", "text": " four"}]),
+        ("user", "three four"),
         ("assistant", ""),
         ("assistant", "five"),
+    ]
+
+
+def test_a_long_conversation_reaches_the_llm_whole(client: OpenAI, upstream: Upstream, tag: str) -> None:
+    messages: Any = []
+    for number in range(30):
+        messages += [{"role": "user", "content": f"q{number}"}, {"role": "assistant", "content": f"a{number}"}]
+    messages.append({"role": "user", "content": script(tag=tag, say="ok")})
+    client.chat.completions.create(model="cheshire-cat", messages=messages)
+    (request,) = upstream.wait(tag)
+    assert [text_of(message) for message in request["body"]["messages"][1:-1]] == [
+        message["content"] for message in messages[:-1]
     ]
 
 
@@ -73,7 +84,7 @@ def test_the_cat_keeps_nothing_of_a_conversation(client: OpenAI, upstream: Upstr
     ask(client, "The password is treacle.")
     ask(client, script(tag=tag, say="What password?"))
     (request,) = upstream.wait(tag)
-    assert "treacle" not in json.dumps(request["body"])
+    assert "treacle" not in json.dumps(request["body"]["messages"][1:])
 
 
 def test_system_and_developer_texts_follow_the_agents_prompt_verbatim(
@@ -81,7 +92,7 @@ def test_system_and_developer_texts_follow_the_agents_prompt_verbatim(
 ) -> None:
     texts = ['Answer as {"a": "b"} {}', "  line\n\tbreaks 'and' \"quotes\" {{x}} %s \\n ", "third"]
     client.chat.completions.create(
-        model="cheshire-cat:alice",
+        model="cheshire-cat",
         messages=[
             {"role": "system", "content": texts[0]},
             {"role": "user", "content": "hello"},
@@ -93,10 +104,12 @@ def test_system_and_developer_texts_follow_the_agents_prompt_verbatim(
     )
     (request,) = upstream.wait(tag)
     system, *turns = request["body"]["messages"]
-    assert system["content"] == "\n\n".join(["You are Alice.", *texts])
+    assert "\n\n" + "\n\n".join(texts) in system["content"]
+    assert system["content"].startswith("You are")
     assert [message["role"] for message in turns] == ["user", "assistant", "user"]
 
 
+@needs_agents
 @pytest.mark.parametrize(("before", "after"), [("Let me look. ", "It is tea time."), ("Looking", "Tea time")])
 def test_speaking_before_and_after_a_tool_gives_the_same_text_both_ways(
     client: OpenAI, before: str, after: str
@@ -110,6 +123,7 @@ def test_speaking_before_and_after_a_tool_gives_the_same_text_both_ways(
     assert whole[len(before) - 1 : -len(after)].isspace() or "\n\n" in whole
 
 
+@needs_agents
 def test_an_agents_own_tool_gets_its_result_to_the_llm(client: OpenAI, upstream: Upstream, tag: str) -> None:
     turns = [{"tool_calls": [{"name": "clock", "arguments": {}}]}, {"say": ["Tea time, then."]}]
     assert ask(client, script(tag=tag, turns=turns), model="cheshire-cat:alice") == "Tea time, then."
@@ -117,6 +131,7 @@ def test_an_agents_own_tool_gets_its_result_to_the_llm(client: OpenAI, upstream:
     assert second["body"]["messages"][-1]["content"] == "tea time"
 
 
+@needs_agents
 def test_what_an_agent_says_that_serves_as_a_tool_is_no_part_of_the_reply(client: OpenAI) -> None:
     question = script(say=["The Hatter's words."])
     call = {"name": "ask_the_hatter", "arguments": {"question": question}}
@@ -125,16 +140,18 @@ def test_what_an_agent_says_that_serves_as_a_tool_is_no_part_of_the_reply(client
     assert ask(client, text, model="cheshire-cat:alice") == "I asked. He knows."
 
 
+@needs_agents
 def test_an_agent_that_answers_without_an_llm_is_heard_both_ways(client: OpenAI) -> None:
     assert ask(client, "Who lives there?", model="cheshire-cat:dormouse") == "Treacle, said I."
     assert stream(client, "Who lives there?", model="cheshire-cat:dormouse") == "Treacle, said I."
 
 
 def test_without_an_llm_the_cat_says_that_it_has_none(cat: Cat, client: OpenAI, upstream: Upstream) -> None:
-    cat.choose_llm("default:default")
+    cat.use_no_llm()
     try:
         whole = ask(client, "Hello?")
-        assert "No Language Model is configured" in whole
+        assert "anguage Model" in whole
+        assert "onfigure" in whole
         assert stream(client, "Hello?") == whole
     finally:
         cat.use_llm(upstream.base_url)
@@ -184,6 +201,7 @@ def test_the_body_is_json_whatever_its_content_type_says(http: httpx.Client, con
     assert reply.status_code == 200
 
 
+@needs_agents
 def test_the_run_is_the_end_users(client: OpenAI, upstream: Upstream, tag: str) -> None:
     turns = [{"tool_calls": [{"name": "who_am_i", "arguments": {}}]}, {"say": ["ok"]}]
     text = script(tag=tag, turns=turns)
@@ -198,9 +216,10 @@ def test_the_run_is_the_end_users(client: OpenAI, upstream: Upstream, tag: str) 
     assert results[2].endswith(" admin")
 
 
+@needs_agents
 def test_a_person_with_a_jwt_is_nobody_else(cat: Cat, upstream: Upstream, tag: str) -> None:
     turns = [{"tool_calls": [{"name": "who_am_i", "arguments": {}}]}, {"say": ["ok"]}]
-    with OpenAI(base_url=cat.base_url, api_key=token("alice"), max_retries=0) as client:
+    with OpenAI(base_url=cat.base_url, api_key=cat.token("alice"), max_retries=0) as client:
         ask(client, script(tag=tag, turns=turns), model="cheshire-cat:alice", user="admin")
     _, second = upstream.wait(tag, count=2)
     assert second["body"]["messages"][-1]["content"].startswith("alice ")

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host import KEY, Cat
+from host import KEY, WHICH, Cat, make_cat
 from openai import OpenAI
-from upstream import Upstream, script
+from upstream import Upstream, script, text_of
 
 REWRITING_PLUGIN = """
 from cat import hook
@@ -35,15 +35,33 @@ def add_before_2_0_22(task):
     return task
 """
 
+REWRITING_PLUGIN_1 = """
+from cat.mad_hatter.decorators import hook
+
+
+@hook
+def before_cat_sends_message(message, cat):
+    message.text = message.text.replace("secret", "******")
+    return message
+
+
+@hook
+def before_cat_reads_message(message, cat):
+    message.text = "Hooked: " + message.text
+    return message
+"""
+
 
 @pytest.fixture(scope="module")
 def hooked(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
     """A Cat with a plugin that rewrites what comes in and what goes out."""
-    cat = Cat(tmp_path_factory.mktemp("hooked") / "home")
-    plugin: Path = cat.home / "plugins" / "rewriting"
+    cat = make_cat(tmp_path_factory.mktemp("hooked") / "home")
+    plugin: Path = cat.plugins / "rewriting"
     plugin.mkdir()
-    (plugin / "rewriting.py").write_text(REWRITING_PLUGIN, "utf-8")
+    (plugin / "rewriting.py").write_text(REWRITING_PLUGIN if WHICH == "2" else REWRITING_PLUGIN_1, "utf-8")
     cat.start().use_llm(upstream.base_url)
+    if WHICH != "2":
+        cat.toggle("rewriting")
     yield cat
     cat.stop()
 
@@ -65,4 +83,4 @@ def test_a_hook_on_the_way_in_sees_the_conversation(hooked: Cat, upstream: Upstr
             model="cheshire-cat", messages=[{"role": "user", "content": script("hi", tag=tag, say="ok")}]
         )
     (record,) = upstream.wait(tag)
-    assert record["body"]["messages"][-1]["content"].startswith("Hooked: hi")
+    assert text_of(record["body"]["messages"][-1]).startswith("Hooked: hi")

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import Cat, token
+from host import Cat
 from openai import OpenAI, RateLimitError
 from upstream import Upstream, script
 
@@ -65,7 +65,7 @@ def test_a_person_with_a_jwt_is_counted_as_one_whatever_user_says(
     cat: Cat, settings: Callable[..., None], somebody: str
 ) -> None:
     settings(rate_limit_per_minute=2)
-    headers = {"Authorization": f"Bearer {token(somebody)}"}
+    headers = {"Authorization": f"Bearer {cat.token(somebody)}"}
     statuses = [
         httpx.post(f"{cat.base_url}/chat/completions", json=chat_body(user=name), headers=headers).status_code
         for name in ("a", "b", "c")
@@ -77,7 +77,7 @@ def test_an_invalid_request_is_not_counted_and_carries_the_headers(
     cat: Cat, settings: Callable[..., None], somebody: str
 ) -> None:
     settings(rate_limit_per_minute=2)
-    headers = {"Authorization": f"Bearer {token(somebody)}"}
+    headers = {"Authorization": f"Bearer {cat.token(somebody)}"}
     for _ in range(3):
         reply = httpx.post(f"{cat.base_url}/chat/completions", json={}, headers=headers)
         assert (reply.status_code, reply.headers[LIMIT], reply.headers[REMAINING]) == (400, "2", "2")

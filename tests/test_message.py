@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from host import Cat, token
-from upstream import Upstream, script
+from host import Cat
+from upstream import Upstream, script, text_of
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def somebody() -> str:
 
 
 def roles_and_texts(record: dict) -> list[tuple[str, str]]:
-    return [(message["role"], message["content"].split("\n")[0]) for message in record["body"]["messages"][1:]]
+    return [(message["role"], text_of(message).split("\n")[0]) for message in record["body"]["messages"][1:]]
 
 
 def test_a_message_gets_a_reply_with_the_time_in_whole_seconds(http: httpx.Client, somebody: str) -> None:
@@ -43,7 +43,7 @@ def test_the_cat_keeps_the_conversation_of_each_user(
 
 
 def test_without_a_user_id_it_is_the_callers_own(cat: Cat, upstream: Upstream, tag: str, somebody: str) -> None:
-    headers = {"Authorization": f"Bearer {token(somebody)}"}
+    headers = {"Authorization": f"Bearer {cat.token(somebody)}"}
     with httpx.Client(base_url=f"{cat.url}/custom", headers=headers) as person:
         first = person.post("/message", json={"text": script("One", say="first")}).json()
         person.post("/message", json={"text": script("Two", tag=tag, say="second"), "user_id": somebody})

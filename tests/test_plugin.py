@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import KEY, ROOT, Cat, token
+from host import KEY, ROOT, Cat, make_cat
 from openai import APIError, OpenAI
 from packaging.requirements import Requirement
 from upstream import Upstream, script
@@ -26,7 +26,7 @@ ROUTES = {
 @pytest.fixture(scope="module")
 def own_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
     """A Cat that these tests may take apart, with the plugin under another folder name."""
-    cat = Cat(tmp_path_factory.mktemp("own") / "home", folder="some_other_name_2").start()
+    cat = make_cat(tmp_path_factory.mktemp("own") / "home", folder="some_other_name_2").start()
     cat.use_llm(upstream.base_url)
     yield cat
     cat.stop()
@@ -93,14 +93,12 @@ def archive() -> bytes:
 
 
 def test_it_is_installed_from_a_zip_and_removed_again(upstream: Upstream, tmp_path: Path) -> None:
-    cat = Cat(tmp_path / "home", folder=None).start()
+    cat = make_cat(tmp_path / "home", folder=None).start()
     try:
         cat.use_llm(upstream.base_url)
-        upload = {"file": ("cat_openai_api-main.zip", archive(), "application/zip")}
-        installed = cat.http.post("/plugins", files=upload)
-        assert installed.json()["active"] is True
+        plugin = cat.install("cat_openai_api-main.zip", archive())
         assert ask(cat).status_code == 200
-        cat.http.delete(f"/plugins/{installed.json()['id']}").raise_for_status()
+        cat.remove(plugin)
         assert ask(cat).status_code == 404
         assert "ERROR" not in cat.log()
     finally:
@@ -160,9 +158,7 @@ def test_a_setting_out_of_range_is_refused_by_the_host(cat: Cat, values: dict[st
 
 
 def test_only_an_admin_changes_the_settings(cat: Cat) -> None:
-    headers = {"Authorization": f"Bearer {token('alice')}"}
-    reply = httpx.put(f"{cat.url}/settings/{cat.folder}__config__openai_api", json={}, headers=headers)
-    assert reply.status_code == 403
+    assert cat.put_settings({}, credential=cat.token("alice")).status_code == 403
 
 
 def test_debug_mode_logs_the_path_of_each_request_and_no_text(

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import KEY, Cat
+from host import KEY, WHICH, Cat, make_cat
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -15,7 +15,10 @@ from upstream import Upstream, script
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
+pytestmark = [
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
+    pytest.mark.skipif(WHICH != "2", reason="the page of Cheshire Cat 2"),
+]
 
 # The browser is a guest of this machine alone: nothing of its own goes to the network.
 SWITCHES = [
@@ -34,7 +37,7 @@ SWITCHES = [
 @pytest.fixture(scope="module")
 def panel_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
     """A Cat with its own user interface."""
-    cat = Cat(tmp_path_factory.mktemp("panel") / "home", starters=("ui", "chats")).start()
+    cat = make_cat(tmp_path_factory.mktemp("panel") / "home", starters=("ui", "chats")).start()
     cat.use_llm(upstream.base_url)
     yield cat
     cat.stop()

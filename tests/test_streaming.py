@@ -77,7 +77,7 @@ def test_each_chunk_leaves_as_its_token_arrives(client: OpenAI, upstream: Upstre
 
 
 def test_comments_keep_the_line_open_while_the_cat_thinks(http: httpx.Client) -> None:
-    request = body_for(script(say=["at last"], first_delay=9))
+    request = body_for(script(say=["at last"], first_delay=12))
     text = http.post("/v1/chat/completions", json=request).text
     thinking = text[: text.index("at last")]
     assert thinking.index('"role":"assistant"') < thinking.index(": keep-alive\n\n")

@@ -222,6 +222,11 @@ def scripted_turn(messages: list[Json]) -> tuple[str | None, Turn]:
     return tag, Turn(**turns[min(played, len(turns) - 1)])
 
 
+def text_of(message: Json) -> str:
+    """All of a message's text, which may be a string, parts or nothing."""
+    return "".join(message_texts(message))
+
+
 def message_texts(message: Json) -> list[str]:
     content = message.get("content") or []
     if isinstance(content, str):

@@ -11,7 +11,7 @@ from ..streamer import EventStream
 from .protocol import ChatCompletion, ChatCompletionRequest
 from .serving import start_completion
 
-HOLD_SECONDS = 3.0
+HOLD_SECONDS = 5.0
 """A stream begins with the Cat's first words, so that what fails before them keeps its HTTP status; but it
 begins after this time at the latest, so that comments keep the line open while the Cat thinks."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if IS_CAT_1 or TYPE_CHECKING:
     from cat.mad_hatter.decorators import hook, plugin
     from cat.memory.working_memory import WorkingMemory
     from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_openai.chat_models.base import BaseChatOpenAI
 
     @plugin
     def settings_model() -> type[Settings]:
@@ -198,7 +199,17 @@ class _Session(StrayCat):
         llm = CheshireCat()._llm
         if not isinstance(llm, BaseChatModel):
             return llm
-        return LLMOfRun(model=llm, asker=self.asker, parameters=self._sampling)
+        return LLMOfRun(model=llm, asker=self.asker, parameters=_parameters(llm, self._sampling))
+
+
+def _parameters(llm: Any, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling parameters as the model's class takes them: those of OpenAI's wire format do."""
+    if not isinstance(llm, BaseChatOpenAI):
+        return {}
+    parameters = dict(sampling)
+    # Newer than the SDK that comes with Cat 1.9.
+    effort = parameters.pop("reasoning_effort", None)
+    return {**parameters, "extra_body": {"reasoning_effort": effort}} if effort else parameters
 
 
 def _history(conversation: Conversation, user_id: str) -> list[Any]:

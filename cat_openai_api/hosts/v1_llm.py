@@ -96,7 +96,7 @@ class LLMOfRun(BaseChatModel):
         if not _streams(self.model):
             (result,) = self.asker.ask(lambda: self._whole(messages, stop, options))
             return result
-        return generate_from_stream(self._stream(messages, stop, run_manager, **options))
+        return _with_whole_characters(generate_from_stream(self._stream(messages, stop, run_manager, **options)))
 
     def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Iterator[Any]:
         options = {**self.parameters, **options}
@@ -107,6 +107,17 @@ class LLMOfRun(BaseChatModel):
 
     async def _whole(self, messages: Any, stop: Any, options: Mapping[str, Any]) -> Any:
         yield await self.model._agenerate(messages, stop=stop, **options)
+
+
+def _with_whole_characters(result: Any) -> Any:
+    """Join the halves of characters that an LLM sent in two chunks: the Cat prints its replies, and fails at half
+    ones."""
+    for generation in result.generations:
+        content = generation.message.content
+        if isinstance(content, str) and not content.isascii():
+            whole = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            generation.message.content = generation.text = whole
+    return result
 
 
 def _streams(model: Any) -> bool:

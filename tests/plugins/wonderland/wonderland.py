@@ -69,13 +69,13 @@ class Gryphon(Agent):
 lost: dict[str, Any] = {}
 
 
-@endpoint.post("/wonderland/lose_agents", role="admin")
-async def lose_agents() -> None:
+@endpoint.post("/wonderland/break", role="admin")
+async def break_plugin() -> None:
     lost["agents"] = ccat().registry.classes.pop("agents")
 
 
-@endpoint.post("/wonderland/find_agents", role="admin")
-async def find_agents() -> None:
+@endpoint.post("/wonderland/mend", role="admin")
+async def mend_plugin() -> None:
     ccat().registry.classes["agents"] = lost.pop("agents")
 
 
