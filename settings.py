@@ -43,6 +43,20 @@ class Settings(BaseModel):
         title="Debug mode",
         description="Log each request's path: model, roles and lengths, timing, tokens, end. Never a key.",
     )
+    request_timeout: int = Field(
+        120,
+        ge=0,
+        le=3600,
+        title="Time-out",
+        description="Seconds that the Cat may take for a whole reply. 0: no limit.",
+    )
+    max_concurrent_requests: int = Field(
+        100,
+        ge=0,
+        le=10000,
+        title="Requests at once",
+        description="Further ones are refused with 503 until a place is free. 0: no limit.",
+    )
     model_aliases: str = Field(
         "",
         max_length=4000,

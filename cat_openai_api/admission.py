@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from .errors import Overloaded
 from .hosts.current import host
 from .hosts.port import Caller, Person
 from .rate_limiter import BoundedMemoryStorage, RateLimiter
@@ -10,6 +11,24 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 limiter = RateLimiter(BoundedMemoryStorage())
+
+in_flight = 0
+"""Requests that the Cat is answering."""
+
+
+class Place:
+    """One of the places that there are for requests; to be freed when its request has been answered."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: how many places there are; 0 is no limit. Raises `Overloaded`."""
+        global in_flight  # noqa: PLW0603
+        if limit and in_flight >= limit:
+            raise Overloaded(limit)
+        in_flight += 1
+
+    def free(self) -> None:
+        global in_flight  # noqa: PLW0603
+        in_flight -= 1
 
 
 def person_meant(caller: Caller, name: str | None) -> Person:

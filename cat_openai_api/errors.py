@@ -141,6 +141,27 @@ class UpstreamError(ApiError):
         super().__init__("The Cat could not answer: its pipeline or its LLM failed. The Cat's log has the details.")
 
 
+class Overloaded(ApiError):
+    status = 503
+    type = "server_error"
+    code = "overloaded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The Cat answers {limit} requests at once, and no place is free. Try again in a moment.",
+            headers={"Retry-After": "1"},
+        )
+
+
+class RequestTimeout(ApiError):
+    status = 504
+    type = "server_error"
+    code = "timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The Cat did not finish its reply within {seconds:g} seconds.")
+
+
 def error_for(error: Exception, request_body: Any = None) -> ApiError | None:
     """The client's view of any exception; None for one that nobody foresaw, which is a defect of ours.
 

@@ -42,7 +42,7 @@ def shared_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> 
     cat.stop()
 
 
-UNLIMITED = {"rate_limit_per_minute": 0}
+UNLIMITED = {"rate_limit_per_minute": 0, "max_concurrent_requests": 0}
 """The settings that tests start from: hundreds of requests a minute are theirs."""
 
 

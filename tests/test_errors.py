@@ -323,6 +323,46 @@ def test_an_llm_that_fails_late_is_an_error_in_the_stream(http: httpx.Client) ->
     assert reply.text.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize("route", WRITE)
+def test_503_when_all_places_are_taken_and_at_once(
+    http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str, route: str
+) -> None:
+    settings(max_concurrent_requests=2)
+    taken = [
+        http.stream("POST", CHAT, json=chat_body(script(tag=tag, say="x", repeat=100, delay=0.1), stream=True))
+        for _ in range(2)
+    ]
+    with taken[0], taken[1]:
+        refused = http.post(route, json=body_of(route))
+        check(refused, 503, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+        assert http.get("/v1/models").status_code == http.get("/health").status_code == 200
+    upstream.wait(tag, count=2, state="left", timeout=2)
+    assert http.post(route, json=body_of(route)).status_code == 200
+
+
+@pytest.mark.parametrize("route", WRITE)
+def test_504_when_the_time_is_over_and_the_run_has_ended(
+    http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str, route: str
+) -> None:
+    settings(request_timeout=1)
+    check(http.post(route, json=body_of(route, script(tag=tag, hang=True))), 504, "timeout")
+    upstream.wait(tag, state="left", timeout=1)
+
+
+def test_a_time_out_in_a_stream_is_its_last_event(
+    http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str
+) -> None:
+    settings(request_timeout=1)
+    text = script(tag=tag, say="tick ", repeat=100, delay=0.1)
+    reply = http.post(CHAT, json=chat_body(text, stream=True))
+    assert reply.status_code == 200
+    *_, error, done, _ = reply.text.split("\n\n")
+    assert '"code":"timeout"' in error
+    assert done == "data: [DONE]"
+    upstream.wait(tag, state="left", timeout=1)
+
+
 def test_a_defect_of_ours_is_500_and_its_traceback_is_in_the_log(cat: Cat, http: httpx.Client) -> None:
     """The host is not as the plugin knows it: something is gone."""
     cat.break_plugin()

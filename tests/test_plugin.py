@@ -130,6 +130,8 @@ def test_the_settings_have_the_contracts_defaults_and_ranges(cat: Cat) -> None:
         "max_tokens": 4000,
         "enable_streaming": True,
         "debug_mode": False,
+        "request_timeout": 120,
+        "max_concurrent_requests": 100,
         "model_aliases": "",
     }
     fields = entry["schema"]["properties"]

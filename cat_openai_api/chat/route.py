@@ -1,6 +1,6 @@
 """`POST /v1/chat/completions`."""
 
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from starlette.responses import Response
 
@@ -27,16 +27,11 @@ async def create_chat_completion(wanted: ChatCompletionRequest, request: ApiRequ
     settings = await request.settings()
     person = person_meant(request.caller, wanted.user or wanted.safety_identifier)
     completion = start_completion(wanted, person, settings, request)
-    await request.admit(person)
-    if not wanted.stream:
-        try:
+    async with AsyncExitStack() as closing:
+        closing.callback((await request.admit(person)).free)
+        closing.push_async_callback(completion.aclose)
+        if not wanted.stream:
             return json_reply(await unless_gone(request, completion.whole()))
-        finally:
-            await completion.aclose()
-    try:
         with suppress(TimeoutError):
             await unless_gone(request, completion.reply.begin(), within=HOLD_SECONDS)
-    except BaseException:
-        await completion.aclose()
-        raise
-    return EventStream(completion.chunks(live=settings.enable_streaming), completion.aclose)
+        return EventStream(completion.chunks(live=settings.enable_streaming), closing.pop_all().aclose)

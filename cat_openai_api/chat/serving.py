@@ -138,7 +138,14 @@ def start_completion(
         conversation=conversation,
         debug=settings.debug_mode,
         reply=Reply(
-            Run(model, conversation, person, request, sampling=wanted.sampling()),
+            Run(
+                model,
+                conversation,
+                person,
+                request,
+                sampling=wanted.sampling(),
+                timeout=settings.request_timeout,
+            ),
             max_tokens=min((limit for limit in limits if limit and limit > 0), default=0),
         ),
     )

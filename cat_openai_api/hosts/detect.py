@@ -13,7 +13,7 @@ def _offers(module: str) -> bool:
         return False
 
 
-IS_CAT_1 = _offers("cat.looking_glass.stray_cat") and _offers("cat.auth.permissions")
+IS_CAT_1 = _offers("cat.looking_glass.stray_cat") and _offers("cat.cache.cache_item")
 """1.9.0 to 1.9.2."""
 
 IS_CAT_2 = _offers("cat.ambient.runtime") and _offers("cat.services.directives.base")

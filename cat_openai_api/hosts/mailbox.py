@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 
+from ..errors import RequestTimeout
 from .port import Text
 
 BURST_SECONDS = 0.001
@@ -11,9 +12,15 @@ BURST_SECONDS = 0.001
 
 
 class Mailbox:
-    """One writer, one reader, both on the event loop. What was put in stays known as one growing text."""
+    """One writer, one reader, both on the event loop. What was put in stays known as one growing text.
 
-    def __init__(self) -> None:
+    `timeout`: seconds after which the reader meets `RequestTimeout`; 0 is never. To be closed.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._expire) if timeout else None
+        self._expired = False
         self._said: list[str] = []
         self._unread: list[Text] = []
         self._news = asyncio.Event()
@@ -47,6 +54,16 @@ class Mailbox:
             unread, self._unread = self._unread, []
             if unread:
                 yield unread
+            if self._expired:
+                raise RequestTimeout(self._timeout)
+
+    def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._news.set()
 
     def last(self) -> str:
         """What was put in last; empty before."""

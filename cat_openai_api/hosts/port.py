@@ -69,7 +69,8 @@ class Run:
     """One question to the Cat.
 
     `model`: id of a model that the host listed. `sampling`: OpenAI's sampling parameters that the client set, by
-    OpenAI's names; they are for the LLM of this run alone, as far as its type takes them.
+    OpenAI's names; they are for the LLM of this run alone, as far as its type takes them. `timeout`: seconds for
+    all of it; 0 is no limit.
     """
 
     model: str
@@ -77,6 +78,7 @@ class Run:
     person: Person
     request: Request
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 0
 
 
 class Host(ABC):
@@ -111,7 +113,8 @@ class Host(ABC):
         """Put the question through the Cat's whole pipeline; yields the events that are there, at least one.
 
         `live`: each text as the LLM produces it; otherwise one text, the reply that the pipeline's hooks left.
-        Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`.
+        Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`, and
+        `RequestTimeout` after `run.timeout`.
         """
 
     @abstractmethod

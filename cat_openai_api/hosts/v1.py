@@ -41,7 +41,7 @@ if IS_CAT_1 or TYPE_CHECKING:
 
     @plugin
     def deactivated(_: Any) -> None:
-        threads.shutdown(wait=False)
+        pool.shutdown(wait=False)
 
     @hook(priority=-1000)
     def agent_prompt_prefix(prefix: str, cat: Any) -> str:
@@ -50,16 +50,25 @@ if IS_CAT_1 or TYPE_CHECKING:
 else:
     StrayCat = WorkingMemory = object
 
-MAX_THREADS = 100
-"""Runs at once; further ones wait for a place."""
+MOST_THREADS = 1000
 
-threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="openai-api")
+pool = ThreadPoolExecutor(1)
 
 memory_lock = threading.RLock()
 """The Cat's embedded vector database breaks for good when two threads write and read it at once."""
 
 STOP_SECONDS = 1.0
 """How long the end of a run waits for a thread that is busy with something else than its LLM."""
+
+
+def _threads(places: int) -> ThreadPoolExecutor:
+    """The pool for that many runs at once; 0 is as many as there may be. Its threads come as they are needed."""
+    global pool  # noqa: PLW0603
+    size = min(places or MOST_THREADS, MOST_THREADS)
+    if pool._max_workers != size:
+        pool.shutdown(wait=False)
+        pool = ThreadPoolExecutor(size, thread_name_prefix="openai-api")
+    return pool
 
 
 class Cat1(Host):
@@ -105,11 +114,12 @@ class Cat1(Host):
 
     async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Text], None]:
         loop = asyncio.get_running_loop()
-        mailbox = Mailbox()
+        mailbox = Mailbox(run.timeout)
         session = _Session(run, Asker(loop), loop, mailbox)
         *_, question = run.conversation.turns
         message = {"text": "".join(question.texts), "user_id": run.person.name}
-        answering = loop.run_in_executor(threads, session.answer, message)
+        places = (await self.settings()).max_concurrent_requests
+        answering = loop.run_in_executor(_threads(places), session.answer, message)
         answering.add_done_callback(lambda _: mailbox.end())
         try:
             async for texts in mailbox.texts():
@@ -125,6 +135,7 @@ class Cat1(Host):
             elif rest := mailbox.rest_of(reply.text):
                 yield rest
         finally:
+            mailbox.close()
             session.asker.end()
             await asyncio.wait([answering], timeout=STOP_SECONDS)
 

@@ -132,7 +132,7 @@ class Cat2(Host):
         if run.conversation.instructions:
             agent.directives = [*agent.directives, self._Instructions(run.conversation.instructions)]
         task = Task(messages=[_message(turn) for turn in run.conversation.turns], stream=live)
-        voice = _Voice(agent)
+        voice = _Voice(agent, run.timeout)
         providers = await ccat().get_all("model_providers")
         step_into(provider for provider in providers.values() if isinstance(provider, OpenAICompatibleProvider))
 
@@ -149,9 +149,9 @@ class Cat2(Host):
 
         answering = asyncio.create_task(answer())
         try:
-            if live:
-                async for texts in voice.mailbox.texts():
-                    yield texts
+            # Not live there are no texts, only the end.
+            async for texts in voice.mailbox.texts():
+                yield texts
             await asyncio.wait([answering])
             try:
                 reply = _join(answering.result())
@@ -162,6 +162,7 @@ class Cat2(Host):
             if rest := voice.mailbox.rest_of(reply):
                 yield rest
         finally:
+            voice.mailbox.close()
             answering.cancel()
             await asyncio.gather(answering, return_exceptions=True)
 
@@ -198,8 +199,8 @@ class _Voice:
     tools is no part of its reply.
     """
 
-    def __init__(self, agent: Any) -> None:
-        self.mailbox = Mailbox()
+    def __init__(self, agent: Any, timeout: float) -> None:
+        self.mailbox = Mailbox(timeout)
         self._tools_running = 0
         self._new_message = False
         self._call_tool = agent.call_tool

@@ -38,7 +38,8 @@ def addressee(wanted: MessageRequest, caller: Caller) -> Person:
 async def answer(wanted: MessageRequest, person: Person, settings: "Settings", request: Request) -> MessageReply:
     async with _turn_taking.setdefault(person.key, asyncio.Lock()):
         turns = [*await host.kept_turns(person), Turn("user", (wanted.text,))]
-        run = Run(model=THE_CAT, conversation=Conversation(tuple(turns)), person=person, request=request)
+        conversation = Conversation(tuple(turns))
+        run = Run(THE_CAT, conversation, person, request, timeout=settings.request_timeout)
         reply = Reply(run, settings.max_tokens)
         try:
             text = await reply.whole()
