@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from cat.looking_glass.stray_cat import StrayCat
 from cat.mad_hatter.decorators import endpoint, hook, tool
 from fastapi import Request
 
@@ -25,14 +26,57 @@ async def mend_plugin(request: Request) -> None:
     request.app.state.ccat = lost.pop("ccat")
 
 
-@tool(examples=["what time is it in wonderland"])
+@endpoint.post("/wonderland/forget", prefix="")
+async def break_recall() -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("SECRET-PLUGIN-DETAIL of the memory")
+
+    lost["recall"] = StrayCat.recall_relevant_memories_to_working_memory
+    StrayCat.recall_relevant_memories_to_working_memory = fail
+
+
+@endpoint.post("/wonderland/remember", prefix="")
+async def mend_recall() -> None:
+    StrayCat.recall_relevant_memories_to_working_memory = lost.pop("recall")
+
+
+@tool(return_direct=True, examples=["what time is it in wonderland"])
 def clock(tool_input: str, cat: Any) -> str:
-    """What time it is in Wonderland. Input is always None."""
-    return "tea time"
+    """What time it is in Wonderland."""
+    return "  It is tea {time}.\n"
 
 
 @hook
-def agent_fast_reply(fast_reply: dict[str, Any], cat: Any) -> dict[str, Any]:
+def before_cat_recalls_procedural_memories(config: dict[str, Any], cat: Any) -> dict[str, Any]:
+    """Offer every tool and form to messages that ask for it: otherwise only what resembles the message is."""
+    if "[procedures]" in cat.working_memory.user_message_json.text:
+        config["threshold"] = 0.0
+        config["k"] = 100
+    return config
+
+
+@hook
+def fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
+    if cat.working_memory.user_message_json.text == "Quick!":
+        reply["output"] = "  Faster, {faster}!\n"
+    return reply
+
+
+@hook
+def agent_fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
     if cat.working_memory.user_message_json.text == "Off with their heads!":
-        fast_reply["output"] = "  Said the Queen {of} Hearts.\n"
-    return fast_reply
+        reply["output"] = "  Said the Queen {of} Hearts.\n"
+    return reply
+
+
+@hook
+def agent_prompt_prefix(prefix: str, cat: Any) -> str:
+    return f"{prefix}\nThe person before you is {cat.user_id}."
+
+
+@hook
+def before_cat_reads_message(message: Any, cat: Any) -> Any:
+    if message.text.startswith("Whisper: "):
+        cat.send_ws_message("A notification for whoever listens.")
+        cat.send_chat_message("A message beside the reply.")
+    return message
