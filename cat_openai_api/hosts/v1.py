@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import threading
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ if IS_CAT_1 or TYPE_CHECKING:
     @plugin
     def deactivated(_: Any) -> None:
         pool.shutdown(wait=False)
+        _unguard_memory()
 
     @hook(priority=-1000)
     def agent_prompt_prefix(prefix: str, cat: Any) -> str:
@@ -55,7 +56,16 @@ MOST_THREADS = 1000
 pool = ThreadPoolExecutor(1)
 
 memory_lock = threading.RLock()
-"""The Cat's embedded vector database breaks for good when two threads write and read it at once."""
+
+GUARDED = (
+    "add_point",
+    "recall_memories_from_embedding",
+    "get_points",
+    "get_all_points",
+    "delete_points",
+    "delete_points_by_metadata_filter",
+)
+"""Methods of the vector memory's collections that use its database."""
 
 STOP_SECONDS = 1.0
 """How long the end of a run waits for a thread that is busy with something else than its LLM."""
@@ -69,6 +79,32 @@ def _threads(places: int) -> ThreadPoolExecutor:
         pool.shutdown(wait=False)
         pool = ThreadPoolExecutor(size, thread_name_prefix="openai-api")
     return pool
+
+
+def _guard_memory() -> None:
+    """Have the Cat's memory used by one thread at a time, by its own chat too.
+
+    The embedded vector database is not made for threads: two chats at once break it, for all users, until the
+    Cat is started again. The collections are new ones after the embedder was changed, so each run looks.
+    """
+    for collection in CheshireCat().memory.vectors.collections.values():
+        for name in GUARDED:
+            if name not in vars(collection) and hasattr(collection, name):
+                setattr(collection, name, _one_at_a_time(getattr(collection, name)))
+
+
+def _unguard_memory() -> None:
+    for collection in CheshireCat().memory.vectors.collections.values():
+        for name in GUARDED:
+            vars(collection).pop(name, None)
+
+
+def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with memory_lock:
+            return method(*args, **kwargs)
+
+    return call
 
 
 class Cat1(Host):
@@ -115,6 +151,7 @@ class Cat1(Host):
     async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Text], None]:
         loop = asyncio.get_running_loop()
         mailbox = Mailbox(run.timeout)
+        _guard_memory()
         session = _Session(run, Asker(loop), loop, mailbox)
         *_, question = run.conversation.turns
         message = {"text": "".join(question.texts), "user_id": run.person.name}
@@ -140,10 +177,12 @@ class Cat1(Host):
             await asyncio.wait([answering], timeout=STOP_SECONDS)
 
     async def kept_turns(self, person: Person) -> list[Turn]:
-        return list(CheshireCat().cache.get_value(_conversation_key(person)) or [])
+        kept = CheshireCat().cache.get_value(_conversation_key(person)) or []
+        return [Turn(role, (text,)) for role, text in kept]
 
     async def keep_turns(self, person: Person, turns: Sequence[Turn]) -> None:
-        CheshireCat().cache.insert(CacheItem(_conversation_key(person), list(turns), -1))
+        kept = [(turn.role, "".join(turn.texts)) for turn in turns]
+        CheshireCat().cache.insert(CacheItem(_conversation_key(person), kept, -1))
 
     def log_info(self, message: str) -> None:
         log.info(message)
@@ -191,13 +230,11 @@ class _Session(StrayCat):
 
     def recall_relevant_memories_to_working_memory(self, query: str | None = None) -> Any:
         self.asker.check()
-        with memory_lock:
-            return super().recall_relevant_memories_to_working_memory(query)
+        return super().recall_relevant_memories_to_working_memory(query)
 
     def _store_user_message_in_episodic_memory(self, user_message_text: str) -> None:
         self.asker.check()
-        with memory_lock:
-            super()._store_user_message_in_episodic_memory(user_message_text)
+        super()._store_user_message_in_episodic_memory(user_message_text)
 
     def _StrayCat__send_ws_json(self, data: Any) -> None:
         """All that the Cat and its plugins send, tokens and notifications, comes through here."""
