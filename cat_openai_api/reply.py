@@ -2,27 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Literal
 
 from .hosts.current import host
 from .hosts.port import Run, Text
+from .stops import StopSequences
 from .tokens import TokenBudget, vocabulary
 
 FinishReason = Literal["stop", "length"]
 
 
 class Reply:
-    """The Cat's reply to `run`, at most `max_tokens` tokens long (0: no limit).
+    """The Cat's reply to `run`, at most `max_tokens` tokens long (0: no limit) and up to the first of `stops`.
 
     Nothing happens until it is begun or iterated. It can be iterated once, and must be closed. `finish_reason`
     is None until the text has come to an end.
     """
 
-    def __init__(self, run: Run, max_tokens: int) -> None:
+    def __init__(self, run: Run, max_tokens: int, stops: Sequence[str] = ()) -> None:
         self.finish_reason: FinishReason | None = None
         self.seconds_to_first_words: float | None = None
         self._events = host.run(run, live=not host.rewrites_replies())
+        self._stops = StopSequences(stops)
         self._budget = TokenBudget(max_tokens, vocabulary.tokenizer())
         self._said: list[str] = []
         self._first: asyncio.Task[list[Text] | None] | None = None
@@ -41,22 +43,34 @@ class Reply:
         """The text as the client may have it: the pieces that are there. This runs for every token."""
         events = await (self._first or self._next())
         self.seconds_to_first_words = self.age()
-        while events is not None:
-            deltas: list[str] = []
-            for event in events:
-                delta, cut = self._budget.take(event.delta)
-                if delta:
-                    deltas.append(delta)
-                if cut:
-                    self.finish_reason = "length"
-                    await self._events.aclose()
-                    break
-            self._said += deltas
-            yield deltas
+        while events is not None and self.finish_reason is None:
+            deltas = [delta for event in events if (delta := self._admit(event.delta))]
             if self.finish_reason:
-                return
+                await self._events.aclose()
+            if deltas:
+                yield deltas
             events = await self._next()
-        self.finish_reason = "stop"
+        if self.finish_reason is None and (rest := self._stops.rest()) and (delta := self._within_budget(rest)):
+            yield [delta]
+        self.finish_reason = self.finish_reason or "stop"
+
+    def _admit(self, delta: str) -> str:
+        """What of the next piece of text the client may have; nothing once the reply has its end."""
+        if self.finish_reason:
+            return ""
+        delta, stopped = self._stops.take(delta)
+        delta = self._within_budget(delta)
+        if stopped and self.finish_reason is None:
+            self.finish_reason = "stop"
+        return delta
+
+    def _within_budget(self, delta: str) -> str:
+        delta, cut = self._budget.take(delta)
+        if cut:
+            self.finish_reason = "length"
+        if delta:
+            self._said.append(delta)
+        return delta
 
     async def whole(self) -> str:
         """All of the text at once."""

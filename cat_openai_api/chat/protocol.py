@@ -13,6 +13,10 @@ LONGEST_NAME = 512
 """Characters of a name that a client makes up: OpenAI says nothing of `user`; a digest or an e-mail fits well."""
 
 
+MOST_STOPS = 4
+
+StopSequence = Annotated[str, Field(min_length=1)]
+
 SAMPLING = {
     "temperature",
     "top_p",
@@ -99,7 +103,7 @@ class ChatCompletionRequest(WireRequest):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     n: int | None = Field(None, ge=1)
     response_format: ResponseFormat | None = None
-    stop: Any = None
+    stop: StopSequence | list[StopSequence] | None = Field(None, description="Up to 4 texts; none of them is sent.")
     tools: Any = None
     functions: Any = None
     logprobs: Any = None
@@ -149,12 +153,24 @@ class ChatCompletionRequest(WireRequest):
             refuse("replies are text; send ['text'] or leave it out")
         return value
 
-    @field_validator("stop", "tools", "functions", "logprobs", "top_logprobs", "audio", "prediction")
+    @field_validator("stop")
+    @classmethod
+    def _few_stops(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(value, list) and len(value) > MOST_STOPS:
+            raise ValueError(f"at most {MOST_STOPS} stop sequences")
+        return value
+
+    @field_validator("tools", "functions", "logprobs", "top_logprobs", "audio", "prediction")
     @classmethod
     def _not_supported(cls, value: Any) -> Any:
         if is_set(value):
             refuse("not supported by this API; leave it out")
         return value
+
+    def stops(self) -> list[str]:
+        if self.stop is None:
+            return []
+        return [self.stop] if isinstance(self.stop, str) else self.stop
 
     def sampling(self) -> dict[str, Any]:
         """The sampling parameters that are set, for the LLM."""

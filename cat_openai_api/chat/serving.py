@@ -147,6 +147,7 @@ def start_completion(
                 timeout=settings.request_timeout,
             ),
             max_tokens=min((limit for limit in limits if limit and limit > 0), default=0),
+            stops=wanted.stops(),
         ),
     )
 
