@@ -43,24 +43,24 @@ class Reply:
         """The text as the client may have it: the pieces that are there. This runs for every token."""
         events = await (self._first or self._next())
         self.seconds_to_first_words = self.age()
-        while events is not None and self.finish_reason is None:
+        while events is not None and not self._has_ended():
             deltas = [delta for event in events if (delta := self._admit(event.delta))]
-            if self.finish_reason:
+            if self._has_ended():
                 await self._events.aclose()
             if deltas:
                 yield deltas
             events = await self._next()
-        if self.finish_reason is None and (rest := self._stops.rest()) and (delta := self._within_budget(rest)):
+        if not self._has_ended() and (rest := self._stops.rest()) and (delta := self._within_budget(rest)):
             yield [delta]
         self.finish_reason = self.finish_reason or "stop"
 
     def _admit(self, delta: str) -> str:
         """What of the next piece of text the client may have; nothing once the reply has its end."""
-        if self.finish_reason:
+        if self._has_ended():
             return ""
         delta, stopped = self._stops.take(delta)
         delta = self._within_budget(delta)
-        if stopped and self.finish_reason is None:
+        if stopped and not self._has_ended():
             self.finish_reason = "stop"
         return delta
 
@@ -77,6 +77,9 @@ class Reply:
         async for _ in self.deltas():
             pass
         return self.text()
+
+    def _has_ended(self) -> bool:
+        return self.finish_reason is not None
 
     def text(self) -> str:
         """The text so far."""
