@@ -40,7 +40,6 @@ def test_a_fast_reply_without_tokens_is_heard(client: OpenAI, text: str, reply: 
     assert both_ways(client, text) == reply
 
 
-@pytest.mark.skipif(WHICH == "double", reason="the double has no tools")
 def test_a_tool_that_answers_directly_is_heard_and_the_llms_choice_is_not(client: OpenAI) -> None:
     text = script("[procedures] what time is it in wonderland", say='{"action": "clock", "action_input": "now"}')
     assert both_ways(client, text) == "  It is tea {time}.\n"
@@ -114,7 +113,7 @@ def history_in_the_panel(cat: Cat, user: str) -> list[Any]:
     return [message["text"] for message in reply.raise_for_status().json()["history"]]
 
 
-@pytest.mark.skipif(WHICH == "double", reason="the double has no panel")
+@pytest.mark.skipif(WHICH == "double", reason="the double does not show what it keeps")
 def test_a_persons_own_chat_is_neither_read_nor_changed(
     cat: Cat, http: httpx.Client, upstream: Upstream, somebody: str, tag: str
 ) -> None:
@@ -130,7 +129,6 @@ def test_a_persons_own_chat_is_neither_read_nor_changed(
         assert [message["role"] for message in record["body"]["messages"]] == ["system", "user"]
 
 
-@pytest.mark.skipif(WHICH == "double", reason="the double has no web socket")
 def test_nothing_crosses_between_a_request_and_the_persons_web_socket(
     cat: Cat, http: httpx.Client, somebody: str
 ) -> None:
