@@ -1,5 +1,6 @@
-"""A Cat's home folder for development: its config, its own starter plugins, and this plugin linked in."""
+"""A Cat's home folder for development: its config or code, its own starter plugins, and this plugin linked in."""
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -7,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = "cat_openai_api"
+KEPT_V1 = ("data", "static", "plugins")
+"""What Cheshire Cat 1.9 stores, in folders between those of its code."""
 
 CONFIG = '''\
 """Written by `make run` at every start: changes made here are lost."""
@@ -31,6 +34,41 @@ def prepare(home: Path) -> None:
     if not plugins.exists():
         _copy_starters(plugins)
     _link_plugin(plugins / PLUGIN)
+
+
+def prepare_v1(home: Path, core: Path) -> None:
+    """The same for Cheshire Cat 1.9, which runs from a copy of its checkout's folder `core`."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _copy_core(home, core)
+    for name in KEPT_V1:
+        (home / "cat" / name).mkdir(exist_ok=True)
+    _link_plugin(home / "cat" / "plugins" / PLUGIN)
+
+
+def _copy_core(home: Path, core: Path) -> None:
+    """Copy the Cat's code unless the home has it already; what a Cat has stored stays where it is."""
+    files = {Path("pyproject.toml"): (core / "pyproject.toml").read_bytes()}
+    for file in sorted((core / "cat").rglob("*")):
+        name = file.relative_to(core)
+        if file.is_file() and name.parts[1] not in KEPT_V1 and "__pycache__" not in name.parts:
+            files[name] = file.read_bytes()
+    digest = hashlib.sha256(repr(files).encode()).hexdigest()
+    mark = home / ".core"
+    if mark.exists() and mark.read_text("utf-8") == digest:
+        return
+    mark.unlink(missing_ok=True)
+    (home / "cat").mkdir(exist_ok=True)
+    for entry in (home / "cat").iterdir():
+        if entry.name in KEPT_V1:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    for name, content in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(content)
+    mark.write_text(digest, "utf-8")
 
 
 def _copy_starters(plugins: Path) -> None:
@@ -60,5 +98,6 @@ def _link_plugin(folder: Path) -> None:
         if link.is_symlink():
             link.unlink()
     for entry in ROOT.iterdir():
-        if not entry.name.startswith((".", "__")):
+        # Its settings are the Cat's own, also where the checkout is the plugin of another Cat.
+        if not entry.name.startswith((".", "__", "settings.json")):
             (folder / entry.name).symlink_to(os.path.relpath(entry, folder))

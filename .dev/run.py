@@ -12,20 +12,21 @@ import shlex
 import signal
 import socket
 import sys
+from abc import ABC, abstractmethod
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader
+from pathlib import Path
+from typing import ClassVar
 from urllib.request import getproxies
 
 import cat_home
 import demo_llm
 import httpx
 
-HOME = cat_home.ROOT / ".cat" / "home"
-LOG = cat_home.ROOT / ".cat" / "cat.log"
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4o-mini"
 CORE_SETTINGS = "core__config__core"
@@ -52,14 +53,74 @@ class LLM:
     description: str
 
 
-def check_place() -> None:
-    if "tests" in HOME.parts:
-        raise RunError("The Cat loads no plugin below a folder called `tests`: move the checkout elsewhere.")
+class Cat(ABC):
+    """A version of the Cat, with all in which the others differ from it."""
+
+    home: ClassVar[Path]
+    log: ClassVar[Path]
+    page: ClassVar[tuple[str, str]]
+    """A page of its own to look at: what it is, and its path."""
+
+    def __init__(self, port: int, api_key: str) -> None:
+        self.port = port
+        self.api_key = api_key
+        self.url = f"http://localhost:{port}"
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Bring the home up to date."""
+
+    @abstractmethod
+    def command(self) -> list[str]: ...
+
+    @abstractmethod
+    def environment(self) -> dict[str, str]: ...
+
+    @abstractmethod
+    async def use_llm(self, client: httpx.AsyncClient, llm: LLM) -> None: ...
+
+    @abstractmethod
+    async def activate_plugin(self, client: httpx.AsyncClient) -> None:
+        """Leave the plugin on, whatever it was."""
+
+
+class Cat2(Cat):
+    """Cheshire Cat 2 of this environment."""
+
+    home = cat_home.ROOT / ".cat" / "home"
+    log = cat_home.ROOT / ".cat" / "cat.log"
+    page = ("UI", "")
+
+    def prepare(self) -> None:
+        if "tests" in self.home.parts:
+            raise RunError("The Cat loads no plugin below a folder called `tests`: move the checkout elsewhere.")
+        cat_home.prepare(self.home)
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-P", "-m", "cat.main"]
+
+    def environment(self) -> dict[str, str]:
+        return {"CCAT_URL": self.url}
+
+    async def use_llm(self, client: httpx.AsyncClient, llm: LLM) -> None:
+        provider = {"base_url": llm.base_url, "api_key": llm.api_key}
+        (await client.put(f"/settings/{PROVIDER_SETTINGS}", json=provider)).raise_for_status()
+        # Saving replaces all of them, and the embedder may have been chosen in the Cat's UI.
+        entries = (await client.get("/settings")).raise_for_status().json()
+        core = next(entry["value"] for entry in entries if entry["id"] == CORE_SETTINGS)
+        core["default_llm"] = f"openai_compatible:{llm.model}"
+        (await client.put(f"/settings/{CORE_SETTINGS}", json=core)).raise_for_status()
+
+    async def activate_plugin(self, client: httpx.AsyncClient) -> None:
+        """A fresh Cat does it unasked, but in an older home the plugin may be switched off."""
+        plugin = (await client.get(f"/plugins/{cat_home.PLUGIN}")).raise_for_status().json()
+        if not plugin["active"]:
+            (await client.put(f"/plugins/{cat_home.PLUGIN}/toggle")).raise_for_status()
 
 
 def check_port(port: int) -> None:
     """Connect as well as bind: a program on one address of localhost alone would get the Cat's clients."""
-    hint = f"Another one: make run PORT={port + 5 if port < 65530 else 1870}"
+    hint = f"Choose another one: PORT={port + 5 if port < 65530 else 1870}"
     for family, kind, _, _, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
         with socket.socket(family, kind) as probe:
             probe.settimeout(1)
@@ -127,13 +188,13 @@ async def chosen_llm() -> AsyncIterator[LLM]:
 
 
 @asynccontextmanager
-async def cat_process(url: str, api_key: str, verbose: bool) -> AsyncIterator[Process]:
+async def cat_process(cat: Cat, verbose: bool) -> AsyncIterator[Process]:
     """In a session of its own, so that Ctrl-C reaches this process alone, which then stops the Cat."""
-    settings = {"CCAT_URL": url, "CCAT_API_KEY": api_key, "PYTHONUNBUFFERED": "1"}
-    with LOG.open("wb") as output, LOG.open("rb") as log:
+    settings = {"CCAT_API_KEY": cat.api_key, "PYTHONUNBUFFERED": "1", **cat.environment()}
+    with cat.log.open("wb") as output, cat.log.open("rb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "cat.main"),
-            cwd=HOME,
+            *cat.command(),
+            cwd=cat.home,
             env={**os.environ, **settings},
             stdin=DEVNULL,
             stdout=output,
@@ -177,23 +238,6 @@ async def answer(client: httpx.AsyncClient, path: str, process: Process) -> http
     raise CatError("The Cat ended while it was starting.")
 
 
-async def activate_plugin(client: httpx.AsyncClient) -> None:
-    """A fresh Cat does it unasked, but in an older home the plugin may be switched off."""
-    plugin = (await client.get(f"/plugins/{cat_home.PLUGIN}")).raise_for_status().json()
-    if not plugin["active"]:
-        (await client.put(f"/plugins/{cat_home.PLUGIN}/toggle")).raise_for_status()
-
-
-async def use_llm(client: httpx.AsyncClient, llm: LLM) -> None:
-    provider = {"base_url": llm.base_url, "api_key": llm.api_key}
-    (await client.put(f"/settings/{PROVIDER_SETTINGS}", json=provider)).raise_for_status()
-    # Saving replaces all of them, and the embedder may have been chosen in the Cat's UI.
-    entries = (await client.get("/settings")).raise_for_status().json()
-    core = next(entry["value"] for entry in entries if entry["id"] == CORE_SETTINGS)
-    core["default_llm"] = f"openai_compatible:{llm.model}"
-    (await client.put(f"/settings/{CORE_SETTINGS}", json=core)).raise_for_status()
-
-
 async def check_health(client: httpx.AsyncClient) -> None:
     while not (response := await client.get("/custom/health")).is_success:
         if response.status_code == 404:
@@ -201,13 +245,13 @@ async def check_health(client: httpx.AsyncClient) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def get_ready(client: httpx.AsyncClient, process: Process, llm: LLM) -> str:
+async def get_ready(cat: Cat, client: httpx.AsyncClient, process: Process, llm: LLM) -> str:
     """The name of the model that the Cat itself is to OpenAI clients, once everything answers."""
     try:
         async with asyncio.timeout(START_SECONDS):
             await answer(client, "/status", process)
-            await use_llm(client, llm)
-            await activate_plugin(client)
+            await cat.use_llm(client, llm)
+            await cat.activate_plugin(client)
             await check_health(client)
             models = (await client.get("/custom/v1/models")).raise_for_status().json()
     except TimeoutError as error:
@@ -217,56 +261,54 @@ async def get_ready(client: httpx.AsyncClient, process: Process, llm: LLM) -> st
     return str(models["data"][0]["id"])
 
 
-def welcome(url: str, api_key: str, model: str, llm: LLM) -> str:
+def welcome(cat: Cat, model: str, llm: LLM) -> str:
+    page, path = cat.page
     question = {
         "model": model,
         "stream": True,
         "messages": [{"role": "user", "content": "Tell me a tale of tea and time"}],
     }
     curl = [
-        *("curl", "-N", f"{url}/custom/v1/chat/completions"),
-        *("-H", f"Authorization: Bearer {api_key}", "-H", "Content-Type: application/json"),
+        *("curl", "-N", f"{cat.url}/custom/v1/chat/completions"),
+        *("-H", f"Authorization: Bearer {cat.api_key}", "-H", "Content-Type: application/json"),
         *("-d", json.dumps(question)),
     ]
     return f"""
 The Cheshire Cat is here.
 
-  OpenAI base URL  {url}/custom/v1
-  API key          {api_key}
-  Cat's own UI     {url}
+  OpenAI base URL  {cat.url}/custom/v1
+  API key          {cat.api_key}
+  Cat's own {page:6} {cat.url}{path}
   Language model   {llm.description}
-  Log              {LOG.relative_to(cat_home.ROOT)}
+  Log              {cat.log.relative_to(cat_home.ROOT)}
 
 {shlex.join(curl)}
 
 Press Ctrl-C to stop"""
 
 
-async def run(port: int, verbose: bool) -> None:
-    check_place()
-    check_port(port)
-    url = f"http://localhost:{port}"
-    api_key = os.environ.get("CCAT_API_KEY") or "meow"
+async def run(cat: Cat, verbose: bool) -> None:
+    check_port(cat.port)
     async with chosen_llm() as llm:
-        cat_home.prepare(HOME)
+        cat.prepare()
         print("Starting the Cat", flush=True)
         async with (
-            cat_process(url, api_key, verbose) as process,
+            cat_process(cat, verbose) as process,
             httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}",
-                headers={"Authorization": f"Bearer {api_key}"},
+                base_url=f"http://127.0.0.1:{cat.port}",
+                headers={"Authorization": f"Bearer {cat.api_key}"},
                 timeout=30,
             ) as client,
         ):
-            model = await get_ready(client, process, llm)
-            print(welcome(url, api_key, model, llm), flush=True)
+            model = await get_ready(cat, client, process, llm)
+            print(welcome(cat, model, llm), flush=True)
             await process.wait()
             raise CatError("The Cat ended.")
 
 
-async def until_stopped(port: int, verbose: bool) -> None:
+async def until_stopped(cat: Cat, verbose: bool) -> None:
     """Run until the first signal. Later ones change nothing: the way out takes seconds at most."""
-    task = asyncio.create_task(run(port, verbose))
+    task = asyncio.create_task(run(cat, verbose))
 
     def stop_once() -> None:
         if not task.cancelling():
@@ -278,8 +320,8 @@ async def until_stopped(port: int, verbose: bool) -> None:
         await task
 
 
-def log_tail() -> str:
-    with LOG.open(encoding="utf-8", errors="replace") as log:
+def log_tail(log_file: Path) -> str:
+    with log_file.open(encoding="utf-8", errors="replace") as log:
         return "".join(deque(log, LOG_TAIL_LINES))
 
 
@@ -289,17 +331,18 @@ def port(text: str) -> int:
     return number
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def main(kind: type[Cat]) -> int:
+    parser = argparse.ArgumentParser(description=f"Run {kind.__doc__}")
     parser.add_argument("--port", type=port, default=1865)
     arguments = parser.parse_args()
     # Whatever proxy is set up here, it is not the way to this machine itself.
     os.environ["no_proxy"] = ",".join(filter(None, (getproxies().get("no"), "localhost", "127.0.0.1")))
     verbose = os.environ.get("VERBOSE", "0") not in ("", "0")
+    cat = kind(arguments.port, os.environ.get("CCAT_API_KEY") or "meow")
     try:
-        asyncio.run(until_stopped(arguments.port, verbose))
+        asyncio.run(until_stopped(cat, verbose))
     except CatError as error:
-        print(f"{error}\nThe end of {LOG}:\n\n{log_tail()}", file=sys.stderr)
+        print(f"{error}\nThe end of {cat.log}:\n\n{log_tail(cat.log)}", file=sys.stderr)
         return 1
     except RunError as error:
         print(error, file=sys.stderr)
@@ -309,4 +352,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Cat2))
