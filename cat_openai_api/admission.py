@@ -12,23 +12,25 @@ if TYPE_CHECKING:
 
 limiter = RateLimiter(BoundedMemoryStorage())
 
-in_flight = 0
-"""Requests that the Cat is answering."""
 
+class Places:
+    """The places for requests that are answered at once."""
 
-class Place:
-    """One of the places that there are for requests; to be freed when its request has been answered."""
+    def __init__(self) -> None:
+        self._taken = 0
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: how many places there are; 0 is no limit. Raises `Overloaded`."""
-        global in_flight  # noqa: PLW0603
-        if limit and in_flight >= limit:
+    def take(self, limit: int) -> None:
+        """Take one of `limit` places; 0 is no limit. Raises `Overloaded`."""
+        if limit and self._taken >= limit:
             raise Overloaded(limit)
-        in_flight += 1
+        self._taken += 1
 
     def free(self) -> None:
-        global in_flight  # noqa: PLW0603
-        in_flight -= 1
+        """Give a place back."""
+        self._taken -= 1
+
+
+places = Places()
 
 
 def person_meant(caller: Caller, name: str | None) -> Person:

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
-from .admission import Place, admit, standing
+from .admission import admit, places, standing
 from .errors import ErrorReply, InternalError, InvalidRequest, RequestTooLarge, error_for
 from .hosts.current import endpoint, host
 from .hosts.port import Access, Caller, Person
@@ -69,16 +69,19 @@ class ApiRequest(Request):
     def debug_mode(self) -> bool:
         return self._settings is not None and self._settings.debug_mode
 
-    async def admit(self, person: Person) -> Place:
-        """Let the request in for `person` and count it. Raises `Overloaded` or `RateLimitExceeded`."""
+    async def admit(self, person: Person) -> Callable[[], None]:
+        """Let the request in for `person` and count it; to be called when it has been answered.
+
+        Raises `Overloaded` or `RateLimitExceeded`.
+        """
         settings = await self.settings()
-        place = Place(settings.max_concurrent_requests)
+        places.take(settings.max_concurrent_requests)
         try:
             self.headers_for_reply.update(await admit(person, settings))
         except BaseException:
-            place.free()
+            places.free()
             raise
-        return place
+        return places.free
 
     async def show_standing(self) -> None:
         """The caller's own rate limit headers, for a request that ends before it is known whom it is for."""

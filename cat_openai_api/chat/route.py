@@ -28,7 +28,7 @@ async def create_chat_completion(wanted: ChatCompletionRequest, request: ApiRequ
     person = person_meant(request.caller, wanted.user or wanted.safety_identifier)
     completion = start_completion(wanted, person, settings, request)
     async with AsyncExitStack() as closing:
-        closing.callback((await request.admit(person)).free)
+        closing.callback(await request.admit(person))
         closing.push_async_callback(completion.aclose)
         if not wanted.stream:
             return json_reply(await unless_gone(request, completion.whole()))

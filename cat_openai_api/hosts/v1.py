@@ -41,7 +41,7 @@ if IS_CAT_1 or TYPE_CHECKING:
 
     @plugin
     def deactivated(_: Any) -> None:
-        pool.shutdown(wait=False)
+        threads.close()
         _unguard_memory()
 
     @hook(priority=-1000)
@@ -52,8 +52,6 @@ else:
     StrayCat = WorkingMemory = object
 
 MOST_THREADS = 1000
-
-pool = ThreadPoolExecutor(1)
 
 memory_lock = threading.RLock()
 
@@ -71,14 +69,30 @@ STOP_SECONDS = 1.0
 """How long the end of a run waits for a thread that is busy with something else than its LLM."""
 
 
-def _threads(places: int) -> ThreadPoolExecutor:
-    """The pool for that many runs at once; 0 is as many as there may be. Its threads come as they are needed."""
-    global pool  # noqa: PLW0603
-    size = min(places or MOST_THREADS, MOST_THREADS)
-    if pool._max_workers != size:
-        pool.shutdown(wait=False)
-        pool = ThreadPoolExecutor(size, thread_name_prefix="openai-api")
-    return pool
+class _Threads:
+    """The threads that runs wait in: they come as they are needed, and their number follows the settings."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def pool(self, places: int) -> ThreadPoolExecutor:
+        """For that many runs at once; 0 is as many as there may be."""
+        size = min(places or MOST_THREADS, MOST_THREADS)
+        if self._pool is None or size != self._size:
+            self.close()
+            self._size = size
+            self._pool = ThreadPoolExecutor(size, thread_name_prefix="openai-api")
+        return self._pool
+
+    def close(self) -> None:
+        """Threads that are at work end with it."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+
+threads = _Threads()
 
 
 def _guard_memory() -> None:
@@ -156,7 +170,7 @@ class Cat1(Host):
         *_, question = run.conversation.turns
         message = {"text": "".join(question.texts), "user_id": run.person.name}
         places = (await self.settings()).max_concurrent_requests
-        answering = loop.run_in_executor(_threads(places), session.answer, message)
+        answering = loop.run_in_executor(threads.pool(places), session.answer, message)
         answering.add_done_callback(lambda _: mailbox.end())
         try:
             async for texts in mailbox.texts():

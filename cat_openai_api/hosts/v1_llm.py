@@ -85,6 +85,8 @@ class LLMOfRun(BaseChatModel):
         arbitrary_types_allowed = True
 
     def __getattr__(self, name: str) -> Any:
+        if "model" not in self.__dict__:
+            raise AttributeError(name)
         return getattr(self.__dict__["model"], name)
 
     @property

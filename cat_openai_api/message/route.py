@@ -13,8 +13,8 @@ async def send_message(wanted: MessageRequest, request: ApiRequest) -> Response:
     """One message, one reply. The Cat keeps the conversation of each user."""
     settings = await request.settings()
     person = addressee(wanted, request.caller)
-    place = await request.admit(person)
+    leave = await request.admit(person)
     try:
         return json_reply(await unless_gone(request, answer(wanted, person, settings, request)))
     finally:
-        place.free()
+        leave()
