@@ -51,6 +51,51 @@ def test_a_form_is_heard(client: OpenAI) -> None:
     assert both_ways(client, text) == "How many guests?"
 
 
+class Chat:
+    """A stateless client: it sends the whole conversation each time."""
+
+    def __init__(self, client: OpenAI, user: str, messages: tuple[Any, ...] = ()) -> None:
+        self.client = client
+        self.user = user
+        self.messages = messages
+
+    def say(self, text: str) -> tuple[str, "Chat"]:
+        """The reply, and the chat as it goes on from there."""
+        asked = (*self.messages, {"role": "user", "content": text})
+        completion = self.client.chat.completions.create(model="cheshire-cat", messages=asked, user=self.user)
+        reply = completion.choices[0].message.content or ""
+        return reply, Chat(self.client, self.user, (*asked, {"role": "assistant", "content": reply}))
+
+
+@pytest.mark.skipif(WHICH == "double", reason="the double has no forms")
+def test_a_form_goes_on_with_the_conversation_and_an_edited_answer_goes_another_way(
+    client: OpenAI, somebody: str
+) -> None:
+    begin = script("[procedures] I want a tea party", say='{"action": "tea_party", "action_input": null}')
+    question, started = Chat(client, somebody).say(begin)
+    assert question == "How many guests?"
+    question, five = started.say("5")
+    assert question == "Which cake?"
+    assert five.say("Seed cake")[0] == "Seed cake for 5!"
+    question, seven = started.say("7")
+    assert question == "Which cake?"
+    assert seven.say("Muffin")[0] == "Muffin for 7!"
+    assert five.say("Scones")[0] == "Scones for 5!"
+    assert Chat(client, somebody).say("5")[0] == "5"
+    assert Chat(client, somebody + "x", five.messages).say("Seed cake")[0] == "Seed cake"
+
+
+def test_what_a_plugin_keeps_belongs_to_the_conversation(client: OpenAI, somebody: str) -> None:
+    reply, once = Chat(client, somebody).say("Count me.")
+    assert reply == "Visits: [1]"
+    reply, twice = once.say("Count me.")
+    assert reply == "Visits: [1, 2]"
+    assert twice.say("Count me.")[0] == "Visits: [1, 2, 3]"
+    assert once.say("Count me.")[0] == "Visits: [1, 2]"
+    assert Chat(client, somebody).say("Count me.")[0] == "Visits: [1]"
+    assert Chat(client, somebody + "x", twice.messages).say("Count me.")[0] == "Visits: [1]"
+
+
 def test_a_plugins_prompt_comes_before_the_clients_instructions(
     http: httpx.Client, upstream: Upstream, tag: str, somebody: str
 ) -> None:

@@ -11,12 +11,13 @@ from pydantic import Field, ValidationError
 from starlette.requests import Request
 
 from ...settings import Settings
-from ..conversation import Conversation, Turn
+from ..conversation import Turn
 from ..errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from .detect import IS_CAT_1
 from .mailbox import Mailbox
 from .port import THE_CAT, Access, Caller, Host, Model, Person, Run, Text
 from .v1_llm import Asker, LLMOfRun, RunEnded
+from .v1_state import SECONDS_KEPT, key_of, restore, state_of
 
 if IS_CAT_1 or TYPE_CHECKING:
     import jwt
@@ -181,6 +182,7 @@ class Cat1(Host):
             if isinstance(reply, dict):
                 log.error("OpenAI API: the Cat failed")
                 raise UpstreamError
+            session.keep_state(reply.text)
             if not live:
                 yield [Text(reply.text)]
             elif rest := mailbox.rest_of(reply.text):
@@ -226,7 +228,8 @@ class _Session(StrayCat):
         self._loop = loop
         self._mailbox = mailbox
         self._sampling = run.sampling
-        self._conversation = run.conversation
+        self._person = run.person
+        self._turns = run.conversation.turns
         super().__init__(run.person.identity)
 
     def answer(self, message: dict[str, Any]) -> Any:
@@ -237,10 +240,24 @@ class _Session(StrayCat):
             return {"error": "ended"}
 
     def load_working_memory_from_cache(self) -> None:
-        self.working_memory = _Memory(history=_history(self._conversation, self.user_id))
+        *earlier, _ = self._turns
+        self.working_memory = _Memory(history=_history(earlier, self.user_id))
+        if state := self.cache.get_value(key_of(self._person, earlier)):
+            restore(state, self.working_memory, self)
 
     def update_working_memory_cache(self) -> None:
         """The client keeps the conversation; the user's own chat stays as it is."""
+
+    def keep_state(self, reply: str) -> None:
+        """Keep what this turn leaves beside the messages, for the turn after `reply`."""
+        try:
+            state = state_of(self.working_memory)
+        except Exception:  # a plugin may keep anything in there
+            log.error("OpenAI API: the working memory cannot be copied, the next turn begins without it")
+            return
+        if state:
+            key = key_of(self._person, [*self._turns, Turn("assistant", (reply,))])
+            self.cache.insert(CacheItem(key, state, SECONDS_KEPT))
 
     def recall_relevant_memories_to_working_memory(self, query: str | None = None) -> Any:
         self.asker.check()
@@ -274,11 +291,11 @@ def _parameters(llm: Any, sampling: Mapping[str, Any]) -> dict[str, Any]:
     return {**parameters, "extra_body": {"reasoning_effort": effort}} if effort else parameters
 
 
-def _history(conversation: Conversation, user_id: str) -> list[Any]:
-    """What was said before the question, as the Cat's own messages."""
+def _history(turns: Sequence[Turn], user_id: str) -> list[Any]:
+    """What was said, as the Cat's own messages."""
     return [
         (UserMessage if turn.role == "user" else CatMessage)(user_id=user_id, text="".join(turn.texts))
-        for turn in conversation.turns[:-1]
+        for turn in turns
     ]
 
 

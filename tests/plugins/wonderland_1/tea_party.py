@@ -10,6 +10,7 @@ with suppress(ImportError):
 
     class Invitation(BaseModel):
         guests: int
+        cake: str
 
     @form
     class TeaParty(CatForm):
@@ -24,7 +25,13 @@ with suppress(ImportError):
             return False
 
         def extract(self) -> dict[str, Any]:
-            return {}
+            answer = self.cat.working_memory.user_message_json.text
+            if answer.isdecimal():
+                return {"guests": int(answer)}
+            return {"cake": answer} if "guests" in self._model else {}
 
         def message_incomplete(self) -> dict[str, str]:
-            return {"output": "How many guests?"}
+            return {"output": "Which cake?" if "guests" in self._model else "How many guests?"}
+
+        def submit(self, form_data: dict[str, Any]) -> dict[str, str]:
+            return {"output": f"{form_data['cake']} for {form_data['guests']}!"}

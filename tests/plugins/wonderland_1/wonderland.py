@@ -64,6 +64,10 @@ def fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
 
 @hook
 def agent_fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
+    if cat.working_memory.user_message_json.text == "Count me.":
+        visits = getattr(cat.working_memory, "visits", [])
+        cat.working_memory.visits = [*visits, len(visits) + 1]
+        reply["output"] = f"Visits: {cat.working_memory.visits}"
     if cat.working_memory.user_message_json.text == "Off with their heads!":
         reply["output"] = "  Said the Queen {of} Hearts.\n"
     return reply
