@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import Cat
+from host import WHICH, Cat
 from openai import OpenAI
 from upstream import Upstream, script
 
@@ -74,6 +74,19 @@ def test_each_chunk_leaves_as_its_token_arrives(client: OpenAI, upstream: Upstre
             (record,) = upstream.requests(tag)
             sent_when_read.append((content, record["chunks_sent"]))
     assert sent_when_read == [("one", 1), (" two", 2), (" three", 3)]
+
+
+@pytest.mark.skipif(WHICH != "2", reason="Cheshire Cat 1.9 reads its LLM ahead of its thread")
+def test_an_llm_that_is_quicker_than_its_reader_is_read_as_it_is_sent(
+    http: httpx.Client, upstream: Upstream, tag: str
+) -> None:
+    """The first words are here while the LLM, which makes no pause, still has most of its reply to send."""
+    request = body_for(script("hi", tag=tag, say=" word", repeat=30_000))
+    with http.stream("POST", "/v1/chat/completions", json=request) as reply:
+        next(chunk for chunk in reply.iter_text() if " word" in chunk)
+        (record,) = upstream.requests(tag)
+    assert record["state"] == "running"
+    upstream.wait(tag, state="left", timeout=2)
 
 
 def test_comments_keep_the_line_open_while_the_cat_thinks(http: httpx.Client) -> None:

@@ -68,6 +68,8 @@ class Asker:
         try:
             async for answer in stream():
                 answers.put(answer)
+                # An LLM that is quick never waits by itself, and nobody else would have the event loop.
+                await asyncio.sleep(0)
         except Exception as error:
             answers.put(error)
         else:
