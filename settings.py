@@ -1,19 +1,21 @@
 """The plugin's settings, one definition for both Cats' panels: names, defaults, ranges and help texts."""
 
+import re
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 
 def parse_aliases(text: str) -> dict[str, str]:
-    """`gpt-4o=cheshire-cat, *=cheshire-cat` as a dict of name to model.
+    """`gpt-4o=cheshire-cat, *=cheshire-cat` as a dict of name to model; a line break parts like a comma.
 
     Raises PydanticCustomError: Cat 2 answers with the list of errors as JSON, which a ValueError among them breaks.
     """
     aliases: dict[str, str] = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
+    for pair in filter(None, (part.strip() for part in re.split(r"[,\n]", text))):
         name, equals, model = (side.strip() for side in pair.partition("="))
         if not (name and equals and model):
-            raise PydanticCustomError("alias", "'{pair}' is not of the form name=model", {"pair": pair})
+            raise PydanticCustomError("alias", "The alias '{pair}' is not of the form name=model", {"pair": pair})
         aliases[name] = model
     return aliases
 
@@ -24,14 +26,14 @@ class Settings(BaseModel):
         ge=0,
         le=1000,
         title="Rate limit per minute",
-        description="Requests of each end user in any minute, chat and message together. 0: no limit.",
+        description="Requests of each end user in any minute, chat and message together. 0 to 1000; 0: no limit.",
     )
     max_tokens: int = Field(
         4000,
         ge=0,
         le=32000,
         title="Longest reply",
-        description="In tokens. A request may ask for less, never for more. 0: no limit.",
+        description="In tokens. A request may ask for less, never for more. 0 to 32000; 0: no limit.",
     )
     enable_streaming: bool = Field(
         True,
@@ -48,14 +50,14 @@ class Settings(BaseModel):
         ge=0,
         le=3600,
         title="Time-out",
-        description="Seconds that the Cat may take for a whole reply. 0: no limit.",
+        description="Seconds that the Cat may take for a whole reply. 0 to 3600; 0: no limit.",
     )
     max_concurrent_requests: int = Field(
         100,
         ge=0,
         le=10000,
         title="Requests at once",
-        description="Further ones are refused with 503 until a place is free. 0: no limit.",
+        description="Further ones are refused with 503 until a place is free. 0 to 10000; 0: no limit.",
     )
     model_aliases: str = Field(
         "",

@@ -105,7 +105,7 @@ def test_a_plugins_prompt_comes_before_the_clients_instructions(
     ]
     http.post(CHAT, json={"model": "cheshire-cat", "messages": messages, "user": somebody})
     (record,) = upstream.wait(tag)
-    assert f"The person before you is {somebody}.\n\nBe {{brief}}." in text_of(record["body"]["messages"][0])
+    assert f"The person before you is {somebody!r}.\n\nBe {{brief}}." in text_of(record["body"]["messages"][0])
 
 
 def test_a_failed_recall_is_an_upstream_error(cat: Cat, http: httpx.Client) -> None:
@@ -242,7 +242,7 @@ def test_the_user_id_header_names_the_user_of_the_key(
     body = {"model": "cheshire-cat", "messages": [{"role": "user", "content": script(tag=tag, say="ok")}]}
     http.post(CHAT, json=body, headers={"user_id": somebody}).raise_for_status()
     (record,) = upstream.wait(tag)
-    assert f"The person before you is {somebody}." in text_of(record["body"]["messages"][0])
+    assert f"The person before you is {somebody!r}." in text_of(record["body"]["messages"][0])
 
 
 @pytest.fixture(scope="module")

@@ -91,10 +91,8 @@ def imported() -> tuple[list[tuple[str, str]], list[str]]:
 
 
 NOT_OFFERED = {
-    "cat.auth.permissions.AuthUserInfo": {"values"},
-    "cat.convo.messages.CatMessage": {"message", "role", "values"},
-    "cat.convo.messages.UserMessage": {"message", "role", "values", "__init__"},
-    "cat.memory.working_memory.WorkingMemory": {"values"},
+    "cat.convo.messages.CatMessage": {"message", "role"},
+    "cat.convo.messages.UserMessage": {"message", "role", "__init__"},
 }
 """What the real one's have and the plugin does not use: where it says these names it means something of its own."""
 

@@ -41,7 +41,7 @@ def said(client: OpenAI, model: str) -> tuple[str, str]:
 def test_an_alias_stands_for_a_model_and_the_reply_names_what_was_asked_for(
     client: OpenAI, settings: Callable[..., None]
 ) -> None:
-    settings(model_aliases="gpt-4o = cheshire-cat")
+    settings(model_aliases="gpt-4 = cheshire-cat\n gpt-4o = cheshire-cat")
     assert said(client, "gpt-4o") == ("gpt-4o", "Who?")
     assert client.models.retrieve("gpt-4o").id == "gpt-4o"
     chunks = client.chat.completions.create(

@@ -75,7 +75,7 @@ def agent_fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
 
 @hook
 def agent_prompt_prefix(prefix: str, cat: Any) -> str:
-    return f"{prefix}\nThe person before you is {cat.user_id}."
+    return f"{prefix}\nThe person before you is {cat.user_id!r}."
 
 
 @hook

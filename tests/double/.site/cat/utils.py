@@ -24,3 +24,12 @@ class BaseModelDict(BaseModel):
 
     def get(self, key: str, default: Any = None) -> Any:
         return getattr(self, key, default)
+
+    def keys(self) -> Any:
+        return self.model_dump().keys()
+
+    def values(self) -> Any:
+        return self.model_dump().values()
+
+    def items(self) -> Any:
+        return self.model_dump().items()
