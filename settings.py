@@ -1,6 +1,7 @@
 """The plugin's settings, one definition for both Cats' panels: names, defaults, ranges and help texts."""
 
 import re
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -40,6 +41,12 @@ class Settings(BaseModel):
         title="Streaming",
         description="Off: a client that asks for a stream gets the whole reply in one piece of it.",
     )
+    stream_after_hooks: Literal["auto", "always", "never"] = Field(
+        "auto",
+        title="Stream after hooks",
+        description="Plugins may change a finished reply. auto: stream live unless an active plugin does; "
+        "always: stream what the hooks left, in one piece; never: stream live, before the hooks.",
+    )
     debug_mode: bool = Field(
         False,
         title="Debug mode",
@@ -74,6 +81,10 @@ class Settings(BaseModel):
     def _pairs(cls, value: str) -> str:
         parse_aliases(value)
         return value
+
+    def streams_live(self, *, rewritten: bool) -> bool:
+        """Whether a stream sends the reply as the LLM produces it; `rewritten`: a plugin may change it later."""
+        return self.stream_after_hooks == "never" or (self.stream_after_hooks == "auto" and not rewritten)
 
     def aliases(self) -> dict[str, str]:
         return parse_aliases(self.model_aliases)

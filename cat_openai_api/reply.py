@@ -16,14 +16,15 @@ FinishReason = Literal["stop", "length"]
 class Reply:
     """The Cat's reply to `run`, at most `max_tokens` tokens long (0: no limit) and up to the first of `stops`.
 
+    `live`: as the LLM produces it; otherwise what the Cat's hooks left of it, at the end.
     Nothing happens until it is begun or iterated. It can be iterated once, and must be closed. `finish_reason`
     is None until the text has come to an end.
     """
 
-    def __init__(self, run: Run, max_tokens: int, stops: Sequence[str] = ()) -> None:
+    def __init__(self, run: Run, max_tokens: int, stops: Sequence[str] = (), *, live: bool) -> None:
         self.finish_reason: FinishReason | None = None
         self.seconds_to_first_words: float | None = None
-        self._events = host.run(run, live=not host.rewrites_replies())
+        self._events = host.run(run, live=live)
         self._stops = StopSequences(stops)
         self._budget = TokenBudget(max_tokens, vocabulary.tokenizer())
         self._said: list[str] = []
@@ -86,8 +87,8 @@ class Reply:
         return "".join(self._said)
 
     def age(self) -> float:
-        """Seconds since the reply was asked for."""
-        return time.monotonic() - self._created
+        """Seconds since the reply was asked for, to the millisecond."""
+        return round(time.monotonic() - self._created, 3)
 
     async def aclose(self) -> None:
         """End the run: the LLM's connection is closed when this returns."""

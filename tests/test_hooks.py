@@ -1,6 +1,6 @@
 """Plugins that work on the Cat's messages work behind the API as they do in the Cat's own chat."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,15 +66,40 @@ def hooked(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
     cat.stop()
 
 
-def test_what_a_hook_removes_from_a_reply_never_leaves_in_a_stream(hooked: Cat) -> None:
-    text = script("hi", say=["The sec", "ret is", " safe."], delay=0.05)
-    with OpenAI(base_url=hooked.base_url, api_key=KEY, max_retries=0) as client:
-        whole = client.chat.completions.create(model="cheshire-cat", messages=[{"role": "user", "content": text}])
+def contents(cat: Cat, text: str) -> list[str]:
+    """The pieces of content in a stream."""
+    with OpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0) as client:
         chunks = client.chat.completions.create(
             model="cheshire-cat", messages=[{"role": "user", "content": text}], stream=True
         )
-        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-    assert whole.choices[0].message.content == streamed == "The ****** is safe."
+        return [content for chunk in chunks if (content := chunk.choices[0].delta.content)]
+
+
+SECRET = script("hi", say=["The sec", "ret is", " safe."], delay=0.05)
+
+
+@pytest.mark.parametrize("setting", ["auto", "always"])
+def test_what_a_hook_removes_from_a_reply_never_leaves_in_a_stream(hooked: Cat, setting: str) -> None:
+    hooked.put_settings({"stream_after_hooks": setting}).raise_for_status()
+    assert contents(hooked, SECRET) == ["The ****** is safe."]
+
+
+def test_never_streams_live_whatever_hooks_do_later_and_whole_replies_have_the_hooks(hooked: Cat) -> None:
+    hooked.put_settings({"stream_after_hooks": "never"}).raise_for_status()
+    assert contents(hooked, SECRET) == ["The sec", "ret is", " safe."]
+    body = {"model": "cheshire-cat", "messages": [{"role": "user", "content": SECRET}]}
+    whole = hooked.http.post("/custom/v1/chat/completions", json=body).json()
+    assert whole["choices"][0]["message"]["content"] == "The ****** is safe."
+
+
+@pytest.mark.parametrize(
+    ("setting", "pieces"), [("auto", ["one", " two"]), ("always", ["one two"]), ("never", ["one", " two"])]
+)
+def test_without_such_a_hook_only_always_waits_for_the_end(
+    cat: Cat, settings: Callable[..., None], setting: str, pieces: list[str]
+) -> None:
+    settings(stream_after_hooks=setting)
+    assert contents(cat, script("hi", say=["one", " two"], delay=0.05)) == pieces
 
 
 def test_a_hook_on_the_way_in_sees_the_conversation(hooked: Cat, upstream: Upstream, tag: str) -> None:

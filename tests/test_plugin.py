@@ -2,6 +2,7 @@
 
 import io
 import json
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +130,7 @@ def test_the_settings_have_the_contracts_defaults_and_ranges(cat: Cat) -> None:
         "rate_limit_per_minute": 60,
         "max_tokens": 4000,
         "enable_streaming": True,
+        "stream_after_hooks": "auto",
         "debug_mode": False,
         "request_timeout": 120,
         "max_concurrent_requests": 100,
@@ -148,6 +150,7 @@ def test_the_settings_have_the_contracts_defaults_and_ranges(cat: Cat) -> None:
         {"max_tokens": 32001},
         {"max_tokens": "many"},
         {"enable_streaming": "perhaps"},
+        {"stream_after_hooks": "sometimes"},
         {"model_aliases": "gpt-4o"},
         {"model_aliases": "=cheshire-cat"},
     ],
@@ -182,11 +185,22 @@ def test_debug_mode_logs_the_path_of_each_request_and_no_text(
         assert path["model"] == "cheshire-cat"
         assert path["messages"] == [{"role": "system", "characters": 13}, {"role": "user", "characters": 8}]
         assert path["stream"] is stream
-        assert 0 < path["seconds_to_first_words"] <= path["seconds"] < 10
+        assert 0 <= path["seconds_to_first_words"] <= path["seconds"] < 10
         assert path["usage"]["completion_tokens"] == 2
         assert path["finish_reason"] == "stop"
         assert "secret" not in line.replace("Be secretive.", "")
     assert KEY not in cat.log()
+
+
+def test_debug_mode_logs_a_message_too(cat: Cat, settings: Callable[..., None]) -> None:
+    settings(debug_mode=True)
+    start = len(cat.log())
+    reply = cat.http.post("/custom/message", json={"text": "a secret", "user_id": uuid.uuid4().hex})
+    assert reply.json()["text"] == "a secret"
+    (line,) = [line for line in cat.log()[start:].splitlines() if "OpenAI API: " in line]
+    path = json.loads(line[line.index("{") : line.rindex("}") + 1])
+    assert path["message"] == {"characters": 8, "turns_before": 0}
+    assert (path["characters"], path["finish_reason"]) == (8, "stop")
 
 
 def test_debug_mode_tells_why_a_request_was_refused(cat: Cat, settings: Callable[..., None]) -> None:

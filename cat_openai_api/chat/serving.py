@@ -94,7 +94,7 @@ class Completion:
             ],
             "stream": bool(self.wanted.stream),
             "seconds_to_first_words": self.reply.seconds_to_first_words,
-            "seconds": round(self.reply.age(), 3),
+            "seconds": self.reply.age(),
             "usage": (await self.usage()).model_dump(),
             "finish_reason": self.reply.finish_reason,
         }
@@ -132,6 +132,7 @@ def start_completion(
     """Prepare the completion; the Cat has not been asked yet. Raises `ModelNotFound`."""
     conversation = conversation_of(wanted.messages)
     model = resolve_model(wanted.model, settings)
+    rewritten = host.rewrites_replies()
     limits = (wanted.max_completion_tokens, wanted.max_tokens, settings.max_tokens)
     return Completion(
         wanted=wanted,
@@ -148,6 +149,7 @@ def start_completion(
             ),
             max_tokens=min((limit for limit in limits if limit and limit > 0), default=0),
             stops=wanted.stops(),
+            live=settings.streams_live(rewritten=rewritten) if wanted.stream else not rewritten,
         ),
     )
 

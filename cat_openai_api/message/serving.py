@@ -13,6 +13,7 @@ from ..errors import InsufficientPermissions
 from ..hosts.current import host
 from ..hosts.port import THE_CAT, Caller, Person, Run
 from ..reply import Reply
+from ..wire import encode
 from .protocol import MessageReply, MessageRequest
 
 if TYPE_CHECKING:
@@ -40,10 +41,18 @@ async def answer(wanted: MessageRequest, person: Person, settings: "Settings", r
         turns = [*await host.kept_turns(person), Turn("user", (wanted.text,))]
         conversation = Conversation(tuple(turns))
         run = Run(THE_CAT, conversation, person, request, timeout=settings.request_timeout)
-        reply = Reply(run, settings.max_tokens)
+        reply = Reply(run, settings.max_tokens, live=not host.rewrites_replies())
         try:
             text = await reply.whole()
         finally:
             await reply.aclose()
         await host.keep_turns(person, [*turns, Turn("assistant", (text,))][-KEPT_TURNS:])
+    if settings.debug_mode:
+        path = {
+            "message": {"characters": len(wanted.text), "turns_before": len(turns) - 1},
+            "seconds": reply.age(),
+            "characters": len(text),
+            "finish_reason": reply.finish_reason,
+        }
+        host.log_info(f"OpenAI API: {encode(path).decode()}")
     return MessageReply(text=text, user_id=wanted.user_id or person.name, timestamp=int(time.time()))
