@@ -238,7 +238,7 @@ def _error_reply(error: Exception, request: ApiRequest) -> Response:
         host.log_error(f"OpenAI API: a defect in {request.scope['route'].path} ({request.id})")
         shown = InternalError()
     if request.debug_mode:
-        host.log_info(f"OpenAI API: {encode({'request': request.id, **shown.body()}).decode()}")
+        host.log_path({"request": request.id, **shown.body()})
     return Response(
         encode(shown.body()),
         shown.status,

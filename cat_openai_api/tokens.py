@@ -5,6 +5,7 @@ it is loaded aside, and an estimate serves until it is there.
 """
 
 import asyncio
+import logging
 import re
 import threading
 import time
@@ -12,6 +13,8 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
+
+logger = logging.getLogger(__name__)
 
 ENCODING = "cl100k_base"
 
@@ -98,8 +101,9 @@ class Vocabulary:
     def _load(self) -> None:
         try:
             self._loaded = TiktokenTokenizer(self._encoding)
-        except Exception:
-            # No network, no cache: whatever the reason, the estimate goes on serving.
+        except Exception as error:
+            # No tiktoken, no network, no cache: whatever the reason, the estimate goes on serving.
+            logger.warning("OpenAI API: token counts are estimates: %s", type(error).__name__)
             self._retry_at = time.monotonic() + RETRY_SECONDS
         finally:
             self._loading = False

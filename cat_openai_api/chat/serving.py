@@ -82,7 +82,7 @@ class Completion:
         """End the run if it has not ended. In debug mode its path goes to the log."""
         await self.reply.aclose()
         if self.debug:
-            host.log_info(f"OpenAI API: {encode(await self._path()).decode()}")
+            host.log_path(await self._path())
 
     async def _path(self) -> dict[str, Any]:
         return {

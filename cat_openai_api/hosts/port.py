@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 
 from ..conversation import Conversation, Turn
+from ..wire import encode
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -47,14 +48,6 @@ class Caller:
 
     person: Person
     is_service: bool
-
-
-@dataclass(frozen=True)
-class Model:
-    """One thing that a client can talk to; `id` is its name on the wire."""
-
-    id: str
-    description: str
 
 
 @dataclass(frozen=True)
@@ -97,8 +90,8 @@ class Host(ABC):
         """The person whom a service calls `name`: any text, always the same person for the same name."""
 
     @abstractmethod
-    def models(self) -> Sequence[Model]:
-        """The models, the Cat itself first."""
+    def models(self) -> Sequence[str]:
+        """Ids of what a client can talk to, their names on the wire; the Cat itself first."""
 
     @abstractmethod
     async def has_llm(self) -> bool:
@@ -124,6 +117,10 @@ class Host(ABC):
     @abstractmethod
     async def keep_turns(self, person: Person, turns: Sequence[Turn]) -> None:
         """Replace that conversation."""
+
+    def log_path(self, path: Mapping[str, Any]) -> None:
+        """A line for debug mode, as JSON: what a client sent makes no line of its own in it."""
+        self.log_info(f"OpenAI API: {encode(path).decode()}")
 
     @abstractmethod
     def log_info(self, message: str) -> None: ...

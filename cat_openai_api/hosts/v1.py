@@ -15,7 +15,7 @@ from ..conversation import Turn
 from ..errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from .detect import IS_CAT_1
 from .mailbox import Mailbox
-from .port import THE_CAT, Access, Caller, Host, Model, Person, Run, Text
+from .port import THE_CAT, Access, Caller, Host, Person, Run, Text
 from .v1_llm import Asker, LLMOfRun, RunEnded
 from .v1_state import SECONDS_KEPT, key_of, restore, state_of
 
@@ -153,8 +153,8 @@ class Cat1(Host):
     def end_user(self, name: str) -> Person:
         return _person(AuthUserInfo(id=name, name=name))
 
-    def models(self) -> Sequence[Model]:
-        return [Model(THE_CAT, "The Cheshire Cat: memory, plugins, tools and all.")]
+    def models(self) -> Sequence[str]:
+        return [THE_CAT]
 
     async def has_llm(self) -> bool:
         return not isinstance(CheshireCat()._llm, LLMDefault)

@@ -96,9 +96,8 @@ class LLMOfRun(BaseChatModel):
         return str(self.model._llm_type)
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Any:
-        options = {**self.parameters, **options}
         if not _streams(self.model):
-            (result,) = self.asker.ask(lambda: self._whole(messages, stop, options))
+            (result,) = self.asker.ask(lambda: self._whole(messages, stop, {**self.parameters, **options}))
             return result
         return _with_whole_characters(generate_from_stream(self._stream(messages, stop, run_manager, **options)))
 

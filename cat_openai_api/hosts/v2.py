@@ -14,7 +14,7 @@ from ..conversation import Turn
 from ..errors import InvalidApiKey, UpstreamError
 from .detect import IS_CAT_2
 from .mailbox import Mailbox
-from .port import THE_CAT, Access, Caller, Host, Model, Person, Run, Text
+from .port import THE_CAT, Access, Caller, Host, Person, Run, Text
 from .v2_llm import parameters_of_run, step_into
 
 if IS_CAT_2 or TYPE_CHECKING:
@@ -103,12 +103,9 @@ class Cat2(Host):
     def end_user(self, name: str) -> Person:
         return _person(User(id=uuid5(END_USERS, name), name=name, roles=["user"]))
 
-    def models(self) -> Sequence[Model]:
-        agents = ccat().registry.classes["agents"]
-        return [
-            Model(_model_id(slug), agents[slug].description or agents[slug].name or slug)
-            for slug in sorted(agents, key=lambda slug: (slug != DEFAULT_AGENT, slug))
-        ]
+    def models(self) -> Sequence[str]:
+        slugs = sorted(ccat().registry.classes["agents"], key=lambda slug: (slug != DEFAULT_AGENT, slug))
+        return [_model_id(slug) for slug in slugs]
 
     async def has_llm(self) -> bool:
         core = await ccat().get("config", "core")

@@ -13,7 +13,6 @@ from ..errors import InsufficientPermissions
 from ..hosts.current import host
 from ..hosts.port import THE_CAT, Caller, Person, Run
 from ..reply import Reply
-from ..wire import encode
 from .protocol import MessageReply, MessageRequest
 
 if TYPE_CHECKING:
@@ -54,5 +53,5 @@ async def answer(wanted: MessageRequest, person: Person, settings: "Settings", r
             "characters": len(text),
             "finish_reason": reply.finish_reason,
         }
-        host.log_info(f"OpenAI API: {encode(path).decode()}")
+        host.log_path(path)
     return MessageReply(text=text, user_id=wanted.user_id or person.name, timestamp=int(time.time()))

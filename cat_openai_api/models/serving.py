@@ -15,7 +15,7 @@ CREATED = int(time.time())
 
 
 def all_models() -> ModelList:
-    return ModelList(data=[ModelObject(id=model.id, created=CREATED) for model in host.models()])
+    return ModelList(data=[ModelObject(id=model, created=CREATED) for model in host.models()])
 
 
 def one_model(name: str, settings: "Settings") -> ModelObject:
@@ -26,11 +26,11 @@ def one_model(name: str, settings: "Settings") -> ModelObject:
 
 def resolve_model(name: str, settings: "Settings") -> str:
     """The id of the model that a client means by `name`: its own id, else an alias. Raises `ModelNotFound`."""
-    known = [model.id for model in host.models()]
+    known = host.models()
     if name in known:
         return name
     aliases = settings.aliases()
     meant = aliases.get(name, aliases.get("*"))
-    if meant not in known:
+    if meant is None or meant not in known:
         raise ModelNotFound(name, known)
     return meant
