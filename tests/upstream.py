@@ -6,8 +6,9 @@ The last message of role "user" carries the script, on a line of its own (see `s
 
 The turn that plays is the number of assistant messages after that user message, so the call that follows a
 tool's result gets the second turn; the last turn repeats. The fields of a single turn may stand beside `tag`
-in place of `turns`. `Turn` lists what a turn can do. Without a script the reply echoes the user's message,
-word by word. As nothing is set up between requests, any number of them can run side by side.
+in place of `turns`. `Turn` lists what a turn can do. Without a script the reply is what the request asks for, see
+`improvised`: calls of the functions that the user's message names, an instance of the schema, or else the user's
+message again, word by word. As nothing is set up between requests, any number of them can run side by side.
 
 Under `/_test` the server tells what reached it, see `Journal`. `Upstream` starts the server from a test.
 """
@@ -19,6 +20,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import math
 import re
 import signal
 import socket
@@ -30,9 +32,10 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import IO, Any, Literal
+from typing import IO, Any, ClassVar, Literal
 
 import httpx
 import uvicorn
@@ -159,6 +162,8 @@ class Turn:
     """How many times the strings of `say` are said."""
     tool_calls: list[Json] = field(default_factory=list)
     """Each `{"name", "arguments", "id"?}`; arguments given as a string are sent as they are."""
+    refusal: str | list[str] = field(default_factory=list)
+    """The words of a refusal, as `say` has those of a text."""
     first_delay: float = 0
     """Seconds before anything is answered, be it a reply or a failure."""
     delay: float = 0
@@ -177,10 +182,19 @@ class Turn:
     """Never answer."""
     finish_reason: str | None = None
     reported_usage: Json | None = None
+    usage: bool = True
+    """False: a server that reports no usage, asked or not."""
+    system_fingerprint: str | None = "fp_upstream"
+    """None leaves it out, as many servers do."""
+    reject: list[str] = field(default_factory=list)
+    """Answer 400 to a request that has one of these fields, as a server that does not know them."""
 
     def pieces(self) -> list[str]:
-        said = [self.say] if isinstance(self.say, str) else self.say
-        return said * self.repeat
+        return as_list(self.say) * self.repeat
+
+
+def as_list(texts: str | list[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else texts
 
 
 def error_body(status: int, message: str) -> Json:
@@ -188,30 +202,34 @@ def error_body(status: int, message: str) -> Json:
     return {"error": {"message": f"{SECRET}: {message}", "type": kind, "param": None, "code": None}}
 
 
-def refusal(status: int, message: str) -> Turn:
+def failure(status: int, message: str) -> Turn:
     return Turn(fail_status=status, fail_body=error_body(status, message))
 
 
 def turn_for(body: Any, authorization: str | None) -> tuple[str | None, Turn]:
     """The tag and the turn for a request; what cannot be answered gets a turn that says why."""
     try:
-        tag, turn = scripted_turn(body["messages"])
+        tag, turn = turn_asked_for(body)
         completions = int(body.get("n") or 1)
     except (TypeError, ValueError, LookupError, AttributeError) as problem:
-        return None, refusal(400, f"no valid request or script: {problem!r}")
+        return None, failure(400, f"no valid request or script: {problem!r}")
     if authorization == BAD_AUTHORIZATION:
-        return tag, refusal(401, "incorrect API key provided")
+        return tag, failure(401, "incorrect API key provided")
     if completions > 1:
-        return tag, refusal(400, "this model gives one completion at a time")
+        return tag, failure(400, "this model gives one completion at a time")
+    unknown = next((name for name in turn.reject if name in body), None)
+    if unknown is not None:
+        return tag, failure(400, f"Unrecognized request argument supplied: {unknown}")
     return tag, turn
 
 
-def scripted_turn(messages: list[Json]) -> tuple[str | None, Turn]:
+def turn_asked_for(body: Json) -> tuple[str | None, Turn]:
+    messages = body["messages"]
     asked = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=None)
     texts = [] if asked is None else message_texts(messages[asked])
     fields = script_in(texts)
     if fields is None:
-        return None, Turn(say=words("".join(texts)))
+        return None, improvised(body, "".join(texts), messages[asked:])
     tag = fields.pop("tag", None)
     turns = fields.pop("turns", None)
     if turns is None:
@@ -247,30 +265,258 @@ def words(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+", text)
 
 
+def improvised(body: Json, text: str, since: list[Json]) -> Turn:
+    """What a request gets that no script speaks for. `text`: the user's last; `since`: the messages from it on.
+
+    - "required" and a function by name are obeyed. Left the choice, the LLM calls each function that the text names
+      and that it has not called since: `get_time`, or "the time". Arguments take numbers and quoted words from the
+      text, in order.
+    - When no call is left to make, it tells the results of those made, or else the text again.
+    - A response format makes that an instance of the schema; or an object with the text's quoted words as names.
+    """
+    complaint = complaint_about(body)
+    if complaint is not None:
+        return failure(400, complaint)
+    values = Values(text)
+    calls = improvised_calls(body, text, since, values)
+    if calls:
+        return Turn(tool_calls=calls)
+    json_value = improvised_json(body.get("response_format") or {}, text, values)
+    results = [text_of(message) for message in since if message["role"] == "tool"]
+    return Turn(say=words(json_value or "\n".join(results) or text))
+
+
+def complaint_about(body: Json) -> str | None:
+    """What OpenAI finds wrong with functions and their results in a request."""
+    if not body.get("tools"):
+        for name in ("tool_choice", "parallel_tool_calls"):
+            if body.get(name) is not None:
+                return f"'{name}' is only allowed when 'tools' are specified."
+    open_calls: list[str] = []
+    for message in body["messages"]:
+        if message["role"] == "tool":
+            if message.get("tool_call_id") not in open_calls:
+                return "Messages with role 'tool' must be a response to a preceding message with 'tool_calls'."
+            open_calls.remove(message["tool_call_id"])
+        elif open_calls:
+            break
+        else:
+            open_calls = [call["id"] for call in message.get("tool_calls") or []]
+    return f"No tool messages respond to the tool_call_ids {open_calls}." if open_calls else None
+
+
+def improvised_calls(body: Json, text: str, since: list[Json], values: Values) -> list[Json]:
+    functions = [tool["function"] for tool in body.get("tools") or [] if tool["type"] == "function"]
+    choice = body.get("tool_choice") or "auto"
+    if isinstance(choice, dict):
+        choice, names = chosen(choice)
+        functions = [function for function in functions if function["name"] in names]
+        if len(functions) < len(names):
+            raise ValueError(f"tool_choice {names} is not among the tools")
+    calls_made = [call for message in since for call in message.get("tool_calls") or []]
+    names_made = {call["function"]["name"] for call in calls_made}
+    fresh = [function for function in functions if function["name"] not in names_made]
+    for call in calls_made:
+        values.spend(call["function"]["arguments"])
+    called = [] if choice == "none" else named_in(text, fresh)
+    if choice == "required":
+        called = called or (fresh or functions)[:1]
+    if body.get("parallel_tool_calls") is False:
+        called = called[:1]
+    return [{"name": f["name"], "arguments": values.fitting(f.get("parameters") or {})} for f in called]
+
+
+def chosen(choice: Json) -> tuple[str, list[str]]:
+    """The mode and the names of a tool_choice that is an object."""
+    if choice["type"] == "allowed_tools":
+        allowed = choice["allowed_tools"]
+        return allowed["mode"], [tool["function"]["name"] for tool in allowed["tools"]]
+    return "required", [choice["function"]["name"]]
+
+
+def named_in(text: str, functions: list[Json]) -> list[Json]:
+    """The functions whose names stand in the text; if none does, those whose names' longer words do."""
+    said = parts_of_names(text)
+    return [f for f in functions if re.search(rf"(?<!\w){re.escape(f['name'])}(?!\w)", text)] or [
+        f for f in functions if telling_parts(f["name"]) <= said
+    ]
+
+
+def telling_parts(name: str) -> set[str]:
+    parts = parts_of_names(name)
+    return {part for part in parts if len(part) > 3 or part.isdigit()} or parts or {name}
+
+
+def parts_of_names(text: str) -> set[str]:
+    return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", text)}
+
+
+def improvised_json(response_format: Json, text: str, values: Values) -> str | None:
+    kind = response_format.get("type", "text")
+    if kind == "text":
+        return None
+    if kind == "json_schema":
+        value = values.fitting(response_format["json_schema"].get("schema") or {})
+    else:
+        value = {word: word for word in quoted(text)} or {"text": text}
+    return json.dumps(value, ensure_ascii=False)
+
+
+def quoted(text: str) -> list[str]:
+    return [one or other for one, other in re.findall(r"(?<!\w)'([^'\n]+)'(?!\w)|\"([^\"\n]+)\"", text)]
+
+
+class Values:
+    """Small values that fit JSON schemas. Numbers and quoted words come from a text, while it has such that fit."""
+
+    FORMATS: ClassVar = {
+        "date": "2020-02-29",
+        "date-time": "2020-02-29T12:00:00Z",
+        "duration": "P1D",
+        "email": "cat@example.com",
+        "hostname": "example.com",
+        "ipv4": "192.0.2.1",
+        "ipv6": "2001:db8::1",
+        "time": "12:00:00Z",
+        "uri": "https://example.com/",
+        "uuid": "00000000-0000-4000-8000-000000000000",
+    }
+    DEPTH = 8
+    """Levels below which a choice falls on the last: that is where recursive schemas have their null."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text.lower()
+        self._numbers: list[float] = [
+            float(number) if "." in number else int(number)
+            for number in re.findall(r"(?<![\w.-])-?\d+(?:\.\d+)?", text)
+        ]
+        self._words = quoted(text)
+        self._root: Json = {}
+
+    def fitting(self, schema: Json) -> Any:
+        """An instance of the schema: an object, unless it says otherwise."""
+        self._root = schema
+        return self._of(
+            schema if {"$ref", "allOf", "anyOf"} & schema.keys() else {"type": "object", **schema}, "", 0
+        )
+
+    def spend(self, arguments: str) -> None:
+        """Earlier arguments have taken what they have from the text."""
+        with suppress(ValueError):
+            given = json.loads(arguments)
+            for value in given.values() if isinstance(given, dict) else []:
+                for stock in (self._words, self._numbers):
+                    if value in stock:
+                        stock.remove(value)
+
+    def _of(self, schema: Any, name: str, depth: int) -> Any:
+        schema = self._plain(schema)
+        choice = 0 if depth < self.DEPTH else -1
+        options = schema.get("anyOf") or schema.get("oneOf")
+        if options:
+            return self._of(options[choice], name, depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if "enum" in schema:
+            said = (one for one in schema["enum"] if isinstance(one, str) and one.lower() in self._text)
+            return next(said, schema["enum"][0])
+        kind = as_list(schema.get("type", "object" if "properties" in schema else "null"))[choice]
+        if kind in ("object", "array"):
+            return getattr(self, f"_{kind}")(schema, name, depth + 1)
+        values = {"string": self._string, "integer": self._integer, "number": self._number}
+        return values[kind](schema, name) if kind in values else {"boolean": False, "null": None}[kind]
+
+    def _object(self, schema: Json, _name: str, depth: int) -> Json:
+        fields = schema.get("properties", {})
+        return {name: self._of(fields.get(name), name, depth) for name in schema.get("required", [])}
+
+    def _array(self, schema: Json, name: str, depth: int) -> list[Any]:
+        first = schema.get("prefixItems", [])
+        others = [schema.get("items")] * (schema.get("minItems", 0) - len(first))
+        return [self._of(item, name, depth) for item in [*first, *others]]
+
+    def _plain(self, schema: Any) -> Json:
+        """The schema, and in it what it refers to."""
+        if not isinstance(schema, dict):
+            return {}
+        plain = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
+        referred = [self._at(schema["$ref"])] if "$ref" in schema else []
+        for part in map(self._plain, [*schema.get("allOf", []), *referred]):
+            fields = {**part.get("properties", {}), **plain.get("properties", {})}
+            required = [*part.get("required", []), *plain.get("required", [])]
+            plain = {**part, **plain, **({"properties": fields, "required": required} if fields else {})}
+        return plain
+
+    def _at(self, pointer: str) -> Any:
+        found: Any = self._root
+        for key in pointer.removeprefix("#").split("/")[1:]:
+            found = found[key.replace("~1", "/").replace("~0", "~")]
+        return found
+
+    def _integer(self, schema: Json, name: str) -> int:
+        return int(self._number({"multipleOf": 1, **schema}, name))
+
+    def _number(self, schema: Json, _name: str) -> float:
+        step = schema.get("multipleOf", 1)
+        low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+        high = schema.get("maximum", schema.get("exclusiveMaximum", low))
+        lowest, highest = math.ceil(low / step) * step, math.floor(high / step) * step
+        made = [0, lowest, lowest + step, highest, highest - step, (low + high) / 2]
+        number = next(n for n in [*self._numbers, *made] if is_within(n, schema))
+        if number in self._numbers:
+            self._numbers.remove(number)
+        return number
+
+    def _string(self, schema: Json, name: str) -> str:
+        ready = self.FORMATS.get(schema.get("format", ""))
+        if ready:
+            return ready
+        least, most = schema.get("minLength", 0), schema.get("maxLength")
+        for word in self._words:
+            if least <= len(word) and word[:most] == word and re.search(schema.get("pattern", ""), word):
+                self._words.remove(word)
+                return word
+        return (name or "text").ljust(least, ".")[:most]
+
+
+def is_within(number: float, schema: Json) -> bool:
+    return (
+        schema.get("minimum", -math.inf) <= number <= schema.get("maximum", math.inf)
+        and schema.get("exclusiveMinimum", -math.inf) < number < schema.get("exclusiveMaximum", math.inf)
+        and ("multipleOf" not in schema or number % schema["multipleOf"] == 0)
+    )
+
+
 @dataclass(frozen=True)
 class Reply:
     """What a turn comes to under the parameters of the request."""
 
     pieces: list[str]
+    refusal: list[str]
     tool_calls: list[Json]
     finish_reason: str
-    usage: Json
+    usage: Json | None
+    system_fingerprint: str | None
 
     def chunk_count(self) -> int:
-        return len(self.pieces) + sum(1 for call in self.tool_calls for _ in tool_call_parts(call))
+        return (
+            len(self.pieces) + len(self.refusal) + sum(1 for call in self.tool_calls for _ in tool_call_parts(call))
+        )
 
 
 def compose(turn: Turn, body: Json) -> Reply:
     pieces, cut = limited(turn.pieces(), body)
     tool_calls = [] if cut else [openai_tool_call(call) for call in turn.tool_calls]
     finish_reason = turn.finish_reason or cut or ("tool_calls" if tool_calls else "stop")
+    refusal = as_list(turn.refusal)
     prompt = sum(len(text.split()) for message in body["messages"] for text in message_texts(message))
     usage = turn.reported_usage or {
         "prompt_tokens": prompt,
-        "completion_tokens": len(pieces),
-        "total_tokens": prompt + len(pieces),
+        "completion_tokens": len(pieces) + len(refusal),
+        "total_tokens": prompt + len(pieces) + len(refusal),
     }
-    return Reply(pieces, tool_calls, finish_reason, usage)
+    reported = usage if turn.usage else None
+    return Reply(pieces, refusal, tool_calls, finish_reason, reported, turn.system_fingerprint)
 
 
 def limited(pieces: list[str], body: Json) -> tuple[list[str], str | None]:
@@ -328,10 +574,15 @@ class Wire:
             "created": int(time.time()),
             "model": body.get("model"),
         }
-        self._include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        if reply.system_fingerprint is not None:
+            self._identity["system_fingerprint"] = reply.system_fingerprint
+        asked = bool((body.get("stream_options") or {}).get("include_usage"))
+        self._include_usage = asked and reply.usage is not None
 
     def completion(self) -> bytes:
         message: Json = {"role": "assistant", "content": "".join(self._reply.pieces), "refusal": None}
+        if self._reply.refusal:
+            message |= {"content": message["content"] or None, "refusal": "".join(self._reply.refusal)}
         if self._reply.tool_calls:
             message |= {"content": message["content"] or None, "tool_calls": self._reply.tool_calls}
         choice = {
@@ -340,17 +591,11 @@ class Wire:
             "logprobs": None,
             "finish_reason": self._reply.finish_reason,
         }
-        return encode(
-            {
-                **self._identity,
-                "object": "chat.completion",
-                "choices": [choice],
-                "usage": self._reply.usage,
-            }
-        )
+        completion = {**self._identity, "object": "chat.completion", "choices": [choice]}
+        return encode(completion if self._reply.usage is None else {**completion, "usage": self._reply.usage})
 
     def opening(self) -> bytes:
-        return self._delta({"role": "assistant", "content": ""})
+        return self._delta({"role": "assistant", "content": "", "refusal": None})
 
     def chunks(self) -> Iterator[bytes]:
         encoded: dict[str, bytes] = {}
@@ -358,6 +603,8 @@ class Wire:
             if piece not in encoded:
                 encoded[piece] = self._delta({"content": piece})
             yield encoded[piece]
+        for piece in self._reply.refusal:
+            yield self._delta({"refusal": piece})
         for index, call in enumerate(self._reply.tool_calls):
             for part in tool_call_parts(call):
                 yield self._delta({"tool_calls": [{"index": index, **part}]})

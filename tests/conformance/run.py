@@ -1,0 +1,130 @@
+"""Published suites against an LLM and against a Cat in front of it: which of their tests tell the two apart.
+
+    .venv/bin/python -P tests/conformance/run.py --python <another venv>/bin/python [--canary <its cli.js>]
+
+Runs in the environment of the tests (`CAT` says which Cat). The suites are in nobody's way elsewhere:
+
+- LangChain's tests for chat models: `pip install langchain-tests langchain-openai`, and `--python` of that place;
+- CompatCanary's probes: `npm install compatcanary`, and `--canary node_modules/compatcanary/src/cli.js`.
+
+Exit code 1: a test ends otherwise with the Cat than with its LLM.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+from xml.etree import ElementTree
+
+SUITE = Path(__file__).with_name("suite.py")
+sys.path.insert(0, str(SUITE.parent.parent))
+
+from host import KEY, make_cat  # noqa: E402
+from upstream import Upstream  # noqa: E402
+
+Outcomes: TypeAlias = dict[str, str]
+"""By the test's name: "passed", "skipped", or what went wrong."""
+
+UNLIMITED = {"rate_limit_per_minute": 0, "max_concurrent_requests": 0}
+
+
+@dataclass(frozen=True)
+class Server:
+    base_url: str
+    model: str
+    key: str
+
+
+def langchain(server: Server, python: str) -> Outcomes:
+    variables = {
+        "OPENAI_BASE_URL": server.base_url,
+        "OPENAI_API_KEY": server.key,
+        "OPENAI_MODEL": server.model,
+        "LANGCHAIN_TESTS_USER_AGENT": "none is sent",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        # One event loop for all: LangChain keeps its HTTP client. Our conftest.py is for our own tests.
+        options = ["asyncio_mode=auto", "asyncio_default_test_loop_scope=session", "cache_dir=" + folder]
+        run = subprocess.run(
+            [python, "-P", "-m", "pytest", "-c", os.devnull, "--rootdir", str(SUITE.parent), "--noconftest", "-q"]
+            + [argument for option in options for argument in ("-o", option)]
+            + [f"--junitxml={report}", str(SUITE)],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not report.exists():
+            sys.exit(f"the suite did not start:\n{run.stdout}{run.stderr}")
+        cases = ElementTree.parse(report).iter("testcase")
+        return {f"langchain {case.attrib['name']}": outcome(case) for case in cases}
+
+
+def outcome(case: ElementTree.Element) -> str:
+    for kind in ("failure", "error"):
+        found = case.find(kind)
+        if found is not None:
+            return f"{kind}: {found.attrib['message'].splitlines()[0]}"
+    return "passed" if case.find("skipped") is None else "skipped"
+
+
+def canary(server: Server, script: str) -> Outcomes:
+    options = ["--base-url", server.base_url, "--model", server.model, "--profile", "chat"]
+    report = subprocess.run(
+        ["node", script, "scan", *options, "--format", "json", "--fail-on", "never"],
+        env={**os.environ, "OPENAI_API_KEY": server.key},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    return {
+        f"canary {result['id']}": "passed"
+        if result["status"] == "pass"
+        else f"{result['status']}: {result['summary']}"
+        for result in json.loads(report)["results"]
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", required=True, help="an interpreter that has langchain-tests")
+    parser.add_argument("--canary", help="the file cli.js of CompatCanary")
+    arguments = parser.parse_args()
+
+    def all_of(server: Server) -> Outcomes:
+        probed = canary(server, arguments.canary) if arguments.canary else {}
+        return {**langchain(server, arguments.python), **probed}
+
+    upstream = Upstream.start(sys.executable)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            cat = make_cat(Path(folder) / "home").start()
+            try:
+                cat.use_llm(upstream.base_url)
+                cat.put_settings(UNLIMITED).raise_for_status()
+                of_llm = all_of(Server(upstream.base_url, "test-model", "a key"))
+                of_cat = all_of(Server(cat.base_url, "cheshire-cat", KEY))
+            finally:
+                cat.stop()
+    finally:
+        upstream.stop()
+
+    differ = [name for name in of_llm if of_llm[name] != of_cat.get(name)]
+    for name in differ:
+        print(f"{name}\n    LLM: {of_llm[name]}\n    Cat: {of_cat.get(name, 'not run')}")
+    for whose, outcomes in (("LLM", of_llm), ("Cat", of_cat)):
+        passed = sum(result == "passed" for result in outcomes.values())
+        skipped = sum(result == "skipped" for result in outcomes.values())
+        print(f"{whose}: {passed} passed, {skipped} skipped, {len(outcomes) - passed - skipped} failed")
+    print(f"{len(differ)} differ")
+    return 1 if differ else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,563 @@
+"""Replies are as OpenAI publishes them, and the libraries that people use read them.
+
+What is published is told twice: by the types of the official SDK, always, and by OpenAI's OpenAPI document when
+`OPENAI_OPENAPI` is the path of one (github.com/openai/openai-openapi).
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import httpx
+import pytest
+from host import KEY, Cat
+from openai import OpenAI, pydantic_function_tool
+from openai.types import ErrorObject, Model
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic import BaseModel
+from upstream import Upstream, script
+
+CHAT = "/v1/chat/completions"
+
+Json: TypeAlias = dict[str, Any]
+Check: TypeAlias = Callable[[str, Any], None]
+
+
+def has_types(name: str, value: Any) -> None:
+    """Nothing is missing, nothing is of another type, and nothing stands there that OpenAI does not publish."""
+    if name == "ErrorResponse":
+        assert set(value) == {"error"}
+        has_only_published_fields(ErrorObject.model_validate_json(json.dumps(value["error"]), strict=True))
+    elif name == "ListModelsResponse":
+        assert set(value) == {"object", "data"}
+        assert value["object"] == "list"
+        for model in value["data"]:
+            has_types("Model", model)
+    else:
+        types = {
+            "Model": Model,
+            "CreateChatCompletionResponse": ChatCompletion,
+            "CreateChatCompletionStreamResponse": ChatCompletionChunk,
+        }
+        has_only_published_fields(types[name].model_validate_json(json.dumps(value), strict=True))
+
+
+def has_only_published_fields(value: Any) -> None:
+    if isinstance(value, BaseModel):
+        assert not value.model_extra, f"{type(value).__name__} has no {list(value.model_extra)}"
+        value = dict(value)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+        has_only_published_fields(item)
+
+
+class Document:
+    """OpenAI's OpenAPI document, its schemas as JSON Schema."""
+
+    def __init__(self, path: Path) -> None:
+        self._validators: dict[str, Any] = {}
+        text = path.read_text("utf-8")
+        if path.suffix == ".json":
+            loaded = json.loads(text)
+        else:
+            yaml = pytest.importorskip("yaml")
+            loaded = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        self._components = as_json_schema(loaded["components"])
+
+    def has(self, name: str, value: Any) -> None:
+        if name not in self._validators:
+            schema = {"$ref": f"#/components/schemas/{name}", "components": self._components}
+            self._validators[name] = pytest.importorskip("jsonschema").Draft202012Validator(schema)
+        problems = [f"{error.json_path}: {error.message}" for error in self._validators[name].iter_errors(value)]
+        assert not problems, f"{name}: {problems} in {value}"
+
+
+def as_json_schema(node: Any) -> Any:
+    """OpenAPI's word for "or null" in those of JSON Schema; here and there even the document of 3.1 has it."""
+    if isinstance(node, list):
+        return [as_json_schema(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    schema = {name: as_json_schema(item) for name, item in node.items() if name != "nullable"}
+    return {"anyOf": [schema, {"type": "null"}]} if node.get("nullable") is True else schema
+
+
+@pytest.fixture(scope="session")
+def document() -> Document:
+    path = os.environ.get("OPENAI_OPENAPI")
+    if not path:
+        pytest.skip("OPENAI_OPENAPI names no file")
+    return Document(Path(path))
+
+
+@pytest.fixture(params=["the SDK's types", "the OpenAPI document"])
+def check(request: pytest.FixtureRequest) -> Check:
+    """`check(name, value)`: the value is what OpenAI publishes under the name."""
+    if request.param == "the SDK's types":
+        return has_types
+    has: Check = request.getfixturevalue("document").has
+    return has
+
+
+def function(name: str, **properties: str) -> Json:
+    fields = {field: {"type": kind} for field, kind in properties.items()}
+    return {
+        "name": name,
+        "parameters": {
+            "type": "object",
+            "properties": fields,
+            "required": [*fields],
+            "additionalProperties": False,
+        },
+    }
+
+
+def tool(name: str, **properties: str) -> Json:
+    return {"type": "function", "function": function(name, **properties)}
+
+
+TIME, WEATHER = tool("get_time", city="string"), tool("get_weather", city="string")
+CALLS = [
+    {"name": "get_time", "arguments": {"city": "Rome"}},
+    {"name": "get_weather", "arguments": {"city": "Oslo"}},
+]
+SCHEMA = {"name": "cat", "strict": True, "schema": function("", legs="integer")["parameters"]}
+REPORTED = {
+    "prompt_tokens": 9,
+    "completion_tokens": 4,
+    "total_tokens": 13,
+    "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 2, "accepted_prediction_tokens": 0},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """`says`: the script of the LLM. `fields`: the rest of the request."""
+
+    says: Json
+    fields: Json
+    finish_reason: str
+
+    def body(self, **fields: Any) -> Json:
+        question = {"role": "user", "content": script(**self.says)}
+        return {"model": "cheshire-cat", "messages": [question], **self.fields, **fields}
+
+
+CASES = {
+    "text": Case({"say": ["It is ", "tea time."]}, {}, "stop"),
+    "empty": Case({"say": ""}, {}, "stop"),
+    "length": Case({"say": ["one ", "two ", "three ", "four ", "five"]}, {"max_completion_tokens": 2}, "length"),
+    "length of the LLM": Case({"say": ["one ", "two"], "finish_reason": "length"}, {}, "length"),
+    "stop": Case({"say": ["one ", "two ", "three"]}, {"stop": ["two"]}, "stop"),
+    "content filter": Case({"say": ["one "], "finish_reason": "content_filter"}, {}, "content_filter"),
+    "usage of the LLM": Case({"say": ["one ", "two"], "reported_usage": REPORTED}, {}, "stop"),
+    "no fingerprint": Case({"say": ["one ", "two"], "system_fingerprint": None}, {}, "stop"),
+    "no usage": Case({"say": ["one ", "two"], "usage": False}, {}, "stop"),
+    "call": Case({"tool_calls": CALLS[:1]}, {"tools": [TIME]}, "tool_calls"),
+    "two calls": Case({"tool_calls": CALLS}, {"tools": [TIME, WEATHER]}, "tool_calls"),
+    "text and a call": Case({"say": ["Well, ", "wait."], "tool_calls": CALLS[:1]}, {"tools": [TIME]}, "tool_calls"),
+    "legacy call": Case({"tool_calls": CALLS[:1]}, {"functions": [TIME["function"]]}, "function_call"),
+    "tools without a call": Case({"say": ["Who ", "knows?"]}, {"tools": [TIME, WEATHER]}, "stop"),
+    "JSON object": Case({"say": ['{"legs"', ": 4}"]}, {"response_format": {"type": "json_object"}}, "stop"),
+    "JSON schema": Case(
+        {"say": ['{"legs"', ": 4}"]}, {"response_format": {"type": "json_schema", "json_schema": SCHEMA}}, "stop"
+    ),
+    "refusal": Case({"refusal": ["I had ", "rather not."]}, {}, "stop"),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+def test_a_reply_is_as_published(http: httpx.Client, check: Check, case: Case) -> None:
+    reply = http.post(CHAT, json=case.body())
+    assert reply.status_code == 200, reply.text
+    check("CreateChatCompletionResponse", reply.json())
+    (choice,) = reply.json()["choices"]
+    assert choice["finish_reason"] == case.finish_reason
+
+
+def events(reply: httpx.Response) -> Iterator[Json]:
+    """The data of a stream's events, which end with [DONE]."""
+    lines = [line for line in reply.text.splitlines() if line.startswith("data: ")]
+    assert lines.pop() == "data: [DONE]"
+    return (json.loads(line.removeprefix("data: ")) for line in lines)
+
+
+@pytest.mark.parametrize("with_usage", [False, True])
+def test_each_chunk_is_as_published(http: httpx.Client, check: Check, case: Case, with_usage: bool) -> None:
+    options = {"stream_options": {"include_usage": True}} if with_usage else {}
+    reply = http.post(CHAT, json=case.body(stream=True, **options))
+    assert reply.status_code == 200, reply.text
+    chunks = [*events(reply)]
+    for chunk in chunks:
+        check("CreateChatCompletionStreamResponse", chunk)
+
+    assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks}) == 1
+    if with_usage:
+        last = chunks.pop()
+        assert last["choices"] == []
+        assert last["usage"]["total_tokens"] >= 0
+        assert all(chunk["usage"] is None for chunk in chunks)
+    else:
+        assert not any(chunk.get("usage") for chunk in chunks)
+    assert all(len(chunk["choices"]) == 1 for chunk in chunks)
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert not any("role" in chunk["choices"][0]["delta"] for chunk in chunks[1:])
+    *earlier, ended = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
+    assert (ended, {*earlier}) == (case.finish_reason, {None})
+    assert chunks[-1]["choices"][0]["delta"] == {}
+
+
+def test_a_stream_adds_up_to_the_reply(client: OpenAI, http: httpx.Client, case: Case) -> None:
+    whole = http.post(CHAT, json=case.body()).json()["choices"][0]
+    chunks = [*events(http.post(CHAT, json=case.body(stream=True)))]
+    added: Json = {"role": "assistant", "content": "", "refusal": ""}
+    calls: dict[int, Json] = {}
+    for delta in (chunk["choices"][0]["delta"] for chunk in chunks):
+        for name in ("content", "refusal"):
+            added[name] += delta.get(name) or ""
+        for piece in delta.get("tool_calls", []):
+            call = calls.setdefault(piece["index"], {"function": {"name": "", "arguments": ""}})
+            call["type"] = piece.get("type", call.get("type"))
+            for name, value in piece["function"].items():
+                call["function"][name] += value
+        for name, value in (delta.get("function_call") or {}).items():
+            added.setdefault("function_call", {"name": "", "arguments": ""})[name] += value
+
+    message = whole["message"]
+    assert added["content"] == (message["content"] or "")
+    assert added["refusal"] == (message["refusal"] or "")
+    assert added.get("function_call") == message.get("function_call")
+    without_ids = [{name: call[name] for name in ("type", "function")} for call in message.get("tool_calls") or []]
+    assert [calls[index] for index in sorted(calls)] == without_ids
+
+
+def test_a_message_with_nothing_but_calls_has_no_content(http: httpx.Client) -> None:
+    message = http.post(CHAT, json=CASES["two calls"].body()).json()["choices"][0]["message"]
+    assert message["content"] is None
+    assert len({call["id"] for call in message["tool_calls"]}) == 2
+    legacy = http.post(CHAT, json=CASES["legacy call"].body()).json()["choices"][0]["message"]
+    assert legacy["content"] is None
+    assert "tool_calls" not in legacy
+
+
+def test_a_refusal_is_no_content(http: httpx.Client) -> None:
+    message = http.post(CHAT, json=CASES["refusal"].body()).json()["choices"][0]["message"]
+    assert (message["content"], message["refusal"]) == (None, "I had rather not.")
+
+
+ERRORS: dict[str, tuple[int, Json]] = {
+    "no JSON": (400, {"content": b"{"}),
+    "no messages": (400, {"json": {"model": "cheshire-cat", "messages": []}}),
+    "a wrong type": (400, {"json": {"model": "cheshire-cat", "messages": [{"role": "user", "content": 1}]}}),
+    "a result of no call": (
+        400,
+        {"json": {"model": "cheshire-cat", "messages": [{"role": "tool", "tool_call_id": "1", "content": "5"}]}},
+    ),
+    "a tool that is not there": (400, {"json": CASES["call"].body(tool_choice={**WEATHER, "type": "function"})}),
+    "several completions": (400, {"json": CASES["text"].body(n=2)}),
+    "no key": (401, {"json": CASES["text"].body(), "headers": {"Authorization": "Bearer nobody"}}),
+    "no model": (404, {"json": CASES["text"].body(model="dodo")}),
+    "the LLM fails": (502, {"json": Case({"fail_status": 500}, {}, "").body()}),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_is_as_published(http: httpx.Client, check: Check, error: str) -> None:
+    status, request = ERRORS[error]
+    reply = http.post(CHAT, **request)
+    assert reply.status_code == status, reply.text
+    check("ErrorResponse", reply.json())
+
+
+def test_an_error_in_mid_stream_is_as_published(http: httpx.Client, check: Check) -> None:
+    case = Case({"say": ["one ", "two "], "error_after": 1}, {}, "")
+    *chunks, error = events(http.post(CHAT, json=case.body(stream=True)))
+    for chunk in chunks:
+        check("CreateChatCompletionStreamResponse", chunk)
+    check("ErrorResponse", error)
+
+
+def test_models_are_as_published(http: httpx.Client, check: Check) -> None:
+    models = http.get("/v1/models").json()
+    check("ListModelsResponse", models)
+    for model in models["data"]:
+        check("Model", http.get(f"/v1/models/{model['id']}").json())
+    unknown = http.get("/v1/models/dodo")
+    assert unknown.status_code == 404
+    check("ErrorResponse", unknown.json())
+
+
+# What the official SDK does beyond sending a request.
+
+
+class Animal(BaseModel):
+    name: str
+    legs: int
+    kind: Literal["bird", "cat"]
+
+
+class GetWeather(BaseModel):
+    """The weather in a city."""
+
+    city: str
+    days: int
+
+
+ABOUT_DINAH = "Tell of 'Dinah', a cat with 4 legs."
+DINAH = Animal(name="Dinah", legs=4, kind="cat")
+OSLO = "What will GetWeather say of 'Oslo' for 3 days?"
+
+
+def asked(text: str) -> list[Any]:
+    return [{"role": "user", "content": text}]
+
+
+def test_parse_gives_a_model(client: OpenAI) -> None:
+    completion = client.chat.completions.parse(
+        model="cheshire-cat", messages=asked(ABOUT_DINAH), response_format=Animal
+    )
+    assert completion.choices[0].message.parsed == DINAH
+
+
+def test_parse_gives_the_arguments_of_calls(client: OpenAI) -> None:
+    completion = client.chat.completions.parse(
+        model="cheshire-cat", messages=asked(OSLO), tools=[pydantic_function_tool(GetWeather)]
+    )
+    (call,) = completion.choices[0].message.tool_calls or []
+    assert call.function.parsed_arguments == GetWeather(city="Oslo", days=3)
+
+
+def test_parse_under_its_older_name(client: OpenAI) -> None:
+    older = getattr(getattr(client.beta, "chat", None), "completions", None)
+    if older is None:
+        pytest.skip("this SDK has no client.beta.chat.completions")
+    completion = older.parse(model="cheshire-cat", messages=asked(ABOUT_DINAH), response_format=Animal)
+    assert completion.choices[0].message.parsed == DINAH
+
+
+def test_stream_tells_of_the_text_and_its_end(client: OpenAI) -> None:
+    text = script(say=["It is ", "tea time."])
+    with client.chat.completions.stream(
+        model="cheshire-cat", messages=asked(text), stream_options={"include_usage": True}
+    ) as stream:
+        told = [*stream]
+        final = stream.get_final_completion()
+    assert "".join(event.delta for event in told if event.type == "content.delta") == "It is tea time."
+    (done,) = [event for event in told if event.type == "content.done"]
+    assert done.content == "It is tea time."
+    assert final.choices[0].message.content == "It is tea time."
+    assert final.usage is not None
+    assert final.usage.total_tokens == final.usage.prompt_tokens + final.usage.completion_tokens
+
+
+def test_stream_parses_on_the_way(client: OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="cheshire-cat", messages=asked(ABOUT_DINAH), response_format=Animal
+    ) as stream:
+        told = [*stream]
+        final = stream.get_final_completion()
+    assert any(event.type == "content.delta" and event.parsed for event in told)
+    assert final.choices[0].message.parsed == DINAH
+
+
+def test_stream_tells_of_calls(client: OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="cheshire-cat", messages=asked(OSLO), tools=[pydantic_function_tool(GetWeather)]
+    ) as stream:
+        told = [*stream]
+        final = stream.get_final_completion()
+    pieces = [event for event in told if event.type == "tool_calls.function.arguments.delta"]
+    (done,) = [event for event in told if event.type == "tool_calls.function.arguments.done"]
+    assert "".join(event.arguments_delta for event in pieces) == done.arguments
+    assert done.parsed_arguments == GetWeather(city="Oslo", days=3)
+    (call,) = final.choices[0].message.tool_calls or []
+    assert call.function.parsed_arguments == done.parsed_arguments
+    assert final.choices[0].finish_reason == "tool_calls"
+
+
+def test_stream_tells_of_a_refusal(client: OpenAI) -> None:
+    text = script(refusal=["I had ", "rather not."])
+    with client.chat.completions.stream(
+        model="cheshire-cat", messages=asked(text), response_format=Animal
+    ) as stream:
+        told = [*stream]
+        final = stream.get_final_completion()
+    assert "".join(event.delta for event in told if event.type == "refusal.delta") == "I had rather not."
+    assert final.choices[0].message.refusal == "I had rather not."
+    assert final.choices[0].message.parsed is None
+
+
+FUNCTIONS: dict[str, Callable[[str], str]] = {
+    "get_time": lambda city: f"{city}: five o'clock",
+    "get_weather": lambda city: f"{city}: rain",
+}
+TWO_QUESTIONS = "Ask get_time for 'Rome' and get_weather for 'Oslo'."
+BOTH_RESULTS = "Rome: five o'clock\nOslo: rain"
+
+
+def run_tools(ask: Callable[[list[Any]], Any], text: str) -> tuple[list[str], str]:
+    """Ask until the reply is a text; the names of the functions called on the way, and the text."""
+    messages, called = asked(text), []
+    while calls := (message := ask(messages)).tool_calls:
+        messages.append(message.model_dump(exclude_none=True, exclude={"parsed"}))
+        for call in calls:
+            called.append(call.function.name)
+            result = FUNCTIONS[call.function.name](**json.loads(call.function.arguments))
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
+    return called, message.content
+
+
+@pytest.mark.parametrize("parallel", [None, True, False])
+def test_a_loop_that_runs_two_functions(client: OpenAI, parallel: bool | None) -> None:
+    asked_in_parallel = {} if parallel is None else {"parallel_tool_calls": parallel}
+
+    def ask(messages: list[Any]) -> Any:
+        completion = client.chat.completions.create(
+            model="cheshire-cat", messages=messages, tools=[TIME, WEATHER], **asked_in_parallel
+        )
+        calls = completion.choices[0].message.tool_calls or []
+        assert len(calls) <= (1 if parallel is False else 2)
+        return completion.choices[0].message
+
+    assert run_tools(ask, TWO_QUESTIONS) == (["get_time", "get_weather"], BOTH_RESULTS)
+
+
+def test_the_same_loop_with_streams(client: OpenAI) -> None:
+    def ask(messages: list[Any]) -> Any:
+        with client.chat.completions.stream(
+            model="cheshire-cat", messages=messages, tools=[TIME, WEATHER]
+        ) as stream:
+            return stream.get_final_completion().choices[0].message
+
+    assert run_tools(ask, TWO_QUESTIONS) == (["get_time", "get_weather"], BOTH_RESULTS)
+
+
+ONLY_WEATHER = [{"type": "function", "function": {"name": "get_weather"}}]
+
+
+@pytest.mark.parametrize(
+    ("choice", "text", "called"),
+    [
+        (None, TWO_QUESTIONS, ["get_time", "get_weather"]),
+        (None, "Good morning!", []),
+        ("auto", TWO_QUESTIONS, ["get_time", "get_weather"]),
+        ("auto", "Good morning!", []),
+        ("none", TWO_QUESTIONS, []),
+        ("required", "Good morning!", ["get_time"]),
+        (ONLY_WEATHER[0], "Good morning!", ["get_weather"]),
+        (
+            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": ONLY_WEATHER}},
+            TWO_QUESTIONS,
+            ["get_weather"],
+        ),
+        (
+            {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": ONLY_WEATHER}},
+            "Hello!",
+            ["get_weather"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_tool_choice_means_what_openai_says(
+    client: OpenAI, choice: Any, text: str, called: list[str], stream: bool
+) -> None:
+    choices = {} if choice is None else {"tool_choice": choice}
+    request: Json = {"model": "cheshire-cat", "messages": asked(text), "tools": [TIME, WEATHER], **choices}
+    if stream:
+        with client.chat.completions.stream(**request) as streamed:
+            completion: Any = streamed.get_final_completion()
+    else:
+        completion = client.chat.completions.create(**request)
+    message = completion.choices[0].message
+    assert [call.function.name for call in message.tool_calls or []] == called
+    assert (message.content or "") == ("" if called else text)
+
+
+# What people build with.
+
+
+def test_a_pydantic_ai_agent_calls_its_tool_and_gives_a_model(cat: Cat) -> None:
+    ai = pytest.importorskip("pydantic_ai")
+    models = pytest.importorskip("pydantic_ai.models.openai")
+    providers = pytest.importorskip("pydantic_ai.providers.openai")
+    called: list[str] = []
+
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        called.append(city)
+        return FUNCTIONS["get_weather"](city)
+
+    model = models.OpenAIChatModel(
+        "cheshire-cat", provider=providers.OpenAIProvider(base_url=cat.base_url, api_key=KEY)
+    )
+    text = "Ask get_weather for 'Oslo'."
+
+    async def ask(**options: Any) -> Any:
+        agent = ai.Agent(model, tools=[get_weather], instructions="Be brief.", **options)
+        return (await agent.run(text)).output
+
+    async def ask_streaming() -> str:
+        agent = ai.Agent(model, tools=[get_weather])
+        async with agent.run_stream(text) as result:
+            return "".join([piece async for piece in result.stream_text(delta=True)])
+
+    async def ask_in_each_way() -> tuple[Any, ...]:
+        # One event loop for all: the library shares its HTTP client.
+        return (
+            await ask(),
+            await ask_streaming(),
+            await ask(output_type=Animal),
+            await ask(output_type=ai.NativeOutput(Animal)),
+        )
+
+    told, streamed, by_function, by_schema = asyncio.run(ask_in_each_way())
+    assert told == streamed == "Oslo: rain"
+    assert isinstance(by_function, Animal)
+    assert isinstance(by_schema, Animal)
+    assert called == ["Oslo"] * 4
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_langchain_loop_and_structured_output(cat: Cat, streaming: bool) -> None:
+    langchain = pytest.importorskip("langchain_openai")
+    langchain_messages = pytest.importorskip("langchain_core.messages")
+    model = langchain.ChatOpenAI(
+        model="cheshire-cat", base_url=cat.base_url, api_key=KEY, max_retries=0, streaming=streaming
+    )
+    with_tools = model.bind_tools([TIME, WEATHER])
+    messages: list[Any] = [langchain_messages.HumanMessage(TWO_QUESTIONS)]
+    messages.append(with_tools.invoke(messages))
+    assert [call["name"] for call in messages[-1].tool_calls] == ["get_time", "get_weather"]
+    messages += [
+        langchain_messages.ToolMessage(FUNCTIONS[call["name"]](**call["args"]), tool_call_id=call["id"])
+        for call in messages[-1].tool_calls
+    ]
+    assert with_tools.invoke(messages).content == BOTH_RESULTS
+
+    for method in ("json_schema", "function_calling"):
+        structured = model.with_structured_output(Animal, method=method)
+        assert structured.invoke(ABOUT_DINAH) == DINAH
+    as_json = model.with_structured_output(None, method="json_mode")
+    assert as_json.invoke("JSON with 'name' in it") == {"name": "name"}
+
+
+# That an LLM takes the request at its word is what the tests above count on.
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if name != "legacy call"], indirect=True)
+def test_the_tests_own_llm_is_as_published(upstream: Upstream, check: Check, case: Case) -> None:
+    with httpx.Client(base_url=upstream.base_url, timeout=30) as llm:
+        check("CreateChatCompletionResponse", llm.post("/chat/completions", json=case.body()).json())
+        streamed = llm.post(
+            "/chat/completions", json=case.body(stream=True, stream_options={"include_usage": True})
+        )
+    for chunk in events(streamed):
+        check("CreateChatCompletionStreamResponse", chunk)
