@@ -8,11 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from starlette.requests import Request
 
-from ..conversation import Conversation, Turn
+from ..conversation import Audio, Conversation, File, Functions, Image, JsonFormat
 from ..wire import encode
 
 if TYPE_CHECKING:
@@ -58,12 +58,85 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Event of a run: the LLM declines, in OpenAI's field of that name, and goes on doing so with `delta`."""
+
+    delta: str
+
+
+@dataclass(frozen=True)
+class CallDelta:
+    """Event of a run: a piece of a call that the client is to make of one of its functions.
+
+    `index`: which call, from 0. `id` and `name` are set in the first piece of each call and empty in those
+    after it.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that the LLM reported. `cached` and `reasoning`: the parts of `prompt` and `completion` that OpenAI
+    gives in the details; None where the LLM says nothing of them."""
+
+    prompt: int
+    completion: int
+    total: int
+    cached: int | None = None
+    reasoning: int | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt + other.prompt,
+            self.completion + other.completion,
+            self.total + other.total,
+            _sum(self.cached, other.cached),
+            _sum(self.reasoning, other.reasoning),
+        )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one + (other or 0)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Event of a run: the LLM's configuration, as it calls it itself. It comes before what the LLM says, if at
+    all."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class End:
+    """Event of a run: the last one, unless the run fails or is closed.
+
+    `reason`: why the LLM ended where that was no end of its own. `usage`: of all the LLM's calls in the run; None
+    unless it reported on each.
+    """
+
+    reason: Literal["length", "content_filter"] | None = None
+    usage: Usage | None = None
+
+
+Kind: TypeAlias = type[Image | Audio | File | Functions]
+"""Of what not every Cat takes."""
+
+Event: TypeAlias = Text | Refusal | CallDelta | Fingerprint | End
+
+
+@dataclass(frozen=True)
 class Run:
     """One question to the Cat.
 
-    `model`: id of a model that the host listed. `sampling`: OpenAI's sampling parameters that the client set, by
-    OpenAI's names; they are for the LLM of this run alone, as far as its type takes them. `timeout`: seconds for
-    all of it; 0 is no limit.
+    `model`: id of a model that the host listed. `sampling`: OpenAI's sampling parameters that the client set,
+    by OpenAI's names; they are for the LLM of this run alone, as far as its type takes them. `functions`: the
+    client's, offered beside the Cat's own tools. `format`: JSON as the form of the reply. `remember`: false for
+    a run that leaves no trace in the Cat's memory. `timeout`: seconds for all of it; 0 is no limit.
     """
 
     model: str
@@ -71,6 +144,9 @@ class Run:
     person: Person
     request: Request
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    functions: Functions | None = None
+    format: JsonFormat | None = None
+    remember: bool = True
     timeout: float = 0
 
 
@@ -102,21 +178,27 @@ class Host(ABC):
         """Whether an active plugin may change a reply after the LLM has finished it."""
 
     @abstractmethod
-    def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Text], None]:
+    async def takes(self, model: str, kind: Kind) -> bool:
+        """Whether that kind of thing reaches the Cat's LLM, or another part of the Cat that is there for it."""
+
+    @abstractmethod
+    def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         """Put the question through the Cat's whole pipeline; yields the events that are there, at least one.
 
-        `live`: each text as the LLM produces it; otherwise one text, the reply that the pipeline's hooks left.
-        Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`, and
+        `live`: each text and each piece of a call as the LLM produces it; otherwise one text, the reply that the
+        pipeline's hooks left, and whole calls after it. The run ends with the calls of the client's functions, when
+        the Cat's own tools that the LLM called beside them have run; what those said is found again by the ids of
+        the calls. Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`, and
         `RequestTimeout` after `run.timeout`.
         """
 
     @abstractmethod
-    async def kept_turns(self, person: Person) -> list[Turn]:
-        """The conversation that the Cat itself keeps with the person, oldest turn first."""
+    async def load(self, key: str) -> Any:
+        """What was saved under the key in the Cat's own storage; None where nothing is there (any more)."""
 
     @abstractmethod
-    async def keep_turns(self, person: Person, turns: Sequence[Turn]) -> None:
-        """Replace that conversation."""
+    async def save(self, key: str, value: Any) -> None:
+        """Keep a JSON value, for as long as the Cat's storage keeps anything."""
 
     def log_path(self, path: Mapping[str, Any]) -> None:
         """A line for debug mode, as JSON: what a client sent makes no line of its own in it."""

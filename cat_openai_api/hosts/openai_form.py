@@ -1,0 +1,31 @@
+"""Parts and calls in OpenAI's form, on their way to an LLM that speaks it."""
+
+import json
+from typing import Any
+
+from ..conversation import Audio, File, Image, Part, ToolCall
+
+
+def wire_part(part: Part) -> dict[str, Any]:
+    if isinstance(part, Image):
+        detail = {"detail": part.detail} if part.detail else {}
+        return {"type": "image_url", "image_url": {"url": part.url, **detail}}
+    if isinstance(part, Audio):
+        return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
+    if isinstance(part, File):
+        name = {"filename": part.name} if part.name else {}
+        return {"type": "file", "file": {"file_data": part.data, **name}}
+    return {"type": "text", "text": part}
+
+
+def wire_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def args_of(arguments: str) -> dict[str, Any] | None:
+    """A call's arguments, or None where they are no JSON object."""
+    try:
+        args = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return None
+    return args if isinstance(args, dict) else None
