@@ -21,6 +21,15 @@ def parse_aliases(text: str) -> dict[str, str]:
     return aliases
 
 
+def parse_header_names(text: str) -> list[str]:
+    """`X-A, X-B` as a list. Raises PydanticCustomError."""
+    names = [name.strip() for name in re.split(r"[,\n]", text) if name.strip()]
+    for name in names:
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise PydanticCustomError("header", "'{name}' is no name of a header", {"name": name})
+    return names
+
+
 class Settings(BaseModel):
     rate_limit_per_minute: int = Field(
         60,
@@ -47,6 +56,12 @@ class Settings(BaseModel):
         description="Plugins may change a finished reply. auto: stream live unless an active plugin does; "
         "always: stream what the hooks left, in one piece; never: stream live, before the hooks.",
     )
+    history: Literal["client", "cat"] = Field(
+        "client",
+        title="History",
+        description="client: the conversation is what the client sends, as on OpenAI; cat: the Cat keeps the "
+        "conversation of each end user, and only the last message of a request counts.",
+    )
     debug_mode: bool = Field(
         False,
         title="Debug mode",
@@ -66,12 +81,32 @@ class Settings(BaseModel):
         title="Requests at once",
         description="Further ones are refused with 503 until a place is free. 0 to 10000; 0: no limit.",
     )
+    fetch_remote_images: bool = Field(
+        False,
+        title="Fetch remote images",
+        description="Images that a client names by their http(s) address: the Cat fetches them, from public "
+        "addresses only. Off: such a request is refused.",
+    )
     model_aliases: str = Field(
         "",
         max_length=4000,
         title="Model aliases",
         description="For clients with a model name built in: name=model pairs, * for any other name. "
         "Example: gpt-4o=cheshire-cat, *=cheshire-cat",
+    )
+
+    end_user_headers: str = Field(
+        "X-OpenWebUI-User-Id, X-User-Id",
+        max_length=1000,
+        title="End user headers",
+        description="Headers in which chat front ends say who is talking, where user and safety_identifier are "
+        "missing; the first that is there counts. Believed with the Cat's API key only. Empty: none.",
+    )
+    skip_background_tasks: bool = Field(
+        True,
+        title="Skip background tasks",
+        description="What chat front ends ask behind the user's back (titles, tags, follow-up questions) leaves "
+        "nothing in the Cat's memory.",
     )
 
     model_config = ConfigDict(title="OpenAI API", protected_namespaces=())
@@ -82,9 +117,18 @@ class Settings(BaseModel):
         parse_aliases(value)
         return value
 
+    @field_validator("end_user_headers")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        parse_header_names(value)
+        return value
+
     def streams_live(self, *, rewritten: bool) -> bool:
         """Whether a stream sends the reply as the LLM produces it; `rewritten`: a plugin may change it later."""
         return self.stream_after_hooks == "never" or (self.stream_after_hooks == "auto" and not rewritten)
+
+    def headers_of_end_users(self) -> list[str]:
+        return parse_header_names(self.end_user_headers)
 
     def aliases(self) -> dict[str, str]:
         return parse_aliases(self.model_aliases)

@@ -2,13 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from .errors import Overloaded
+from .errors import InvalidRequest, Overloaded
 from .hosts.current import host
-from .hosts.port import Caller, Person
+from .hosts.port import Person
 from .rate_limiter import BoundedMemoryStorage, RateLimiter
+from .wire import LONGEST_NAME
 
 if TYPE_CHECKING:
     from ..settings import Settings
+    from .routing import ApiRequest
 
 limiter = RateLimiter(BoundedMemoryStorage())
 
@@ -33,9 +35,32 @@ class Places:
 places = Places()
 
 
-def person_meant(caller: Caller, name: str | None) -> Person:
-    """The end user `name` when a service speaks for one; else the caller, who is one person whatever is named."""
-    return host.end_user(name) if caller.is_service and name else caller.person
+def person_meant(request: "ApiRequest", name: str | None, settings: "Settings") -> Person:
+    """Whom the request is for: the end user `name`, or of the headers that say so, when a service speaks for
+    one; else the caller, who is one person whatever is named. Raises `InvalidRequest`.
+    """
+    if not request.caller.is_service:
+        return request.caller.person
+    name = name or _named_in_headers(request, settings)
+    return host.end_user(name) if name else request.caller.person
+
+
+def _named_in_headers(request: "ApiRequest", settings: "Settings") -> str | None:
+    for header in settings.headers_of_end_users():
+        if name := _decoded(request.headers.get(header, "")).strip():
+            if len(name) > LONGEST_NAME:
+                message = f"The header {header} is longer than {LONGEST_NAME} characters."
+                raise InvalidRequest(message, param=header)
+            return name
+    return None
+
+
+def _decoded(value: str) -> str:
+    """A header's value is read as Latin-1 (RFC 9110); a client that sends more than ASCII sends UTF-8."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return value
 
 
 async def admit(person: Person, settings: "Settings") -> dict[str, str]:

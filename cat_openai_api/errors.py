@@ -74,6 +74,11 @@ class InvalidRequest(ApiError):
     code = "invalid_value"
 
 
+def invalid(param: str, message: str, code: str = "invalid_value") -> InvalidRequest:
+    """For what no validator of one field can tell."""
+    return InvalidRequest(f"Invalid '{param}': {message}", param=param, code=code)
+
+
 class InvalidApiKey(ApiError):
     status = 401
     code = "invalid_api_key"
@@ -141,6 +146,17 @@ class UpstreamError(ApiError):
         super().__init__("The Cat could not answer: its pipeline or its LLM failed. The Cat's log has the details.")
 
 
+class InvalidModelOutput(ApiError):
+    """The reply is not the JSON that was asked for."""
+
+    status = 502
+    type = "server_error"
+    code = "invalid_model_output"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The Cat's reply is not what response_format asks for: {reason}")
+
+
 class Overloaded(ApiError):
     status = 503
     type = "server_error"
@@ -193,7 +209,7 @@ def _validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> Invalid
     code = "unsupported_parameter" if error["type"] == "unsupported_parameter" else "invalid_value"
     # Pydantic puts the prefix before what a validator of ours said; a message may quote what the client sent.
     message = error["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
-    return InvalidRequest(f"Invalid '{param}': {message}", param=param, code=code)
+    return invalid(param, message, code)
 
 
 def _path(error: Mapping[str, Any], body: Any) -> list[str | int]:

@@ -1,83 +1,146 @@
-"""One reply of the Cat on its way to a client: its text piece by piece, its limit, its end."""
+"""One reply of the Cat on its way to a client: its text and calls piece by piece, its limit, its end."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
+from .conversation import ToolCall
 from .hosts.current import host
-from .hosts.port import Run, Text
+from .hosts.port import CallDelta, End, Event, Fingerprint, Refusal, Run, Text
 from .stops import StopSequences
+from .structured import check_json
 from .tokens import TokenBudget, vocabulary
 
-FinishReason = Literal["stop", "length"]
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
+
+Delta: TypeAlias = Text | Refusal | CallDelta
 
 
 class Reply:
     """The Cat's reply to `run`, at most `max_tokens` tokens long (0: no limit) and up to the first of `stops`.
 
-    `live`: as the LLM produces it; otherwise what the Cat's hooks left of it, at the end.
-    Nothing happens until it is begun or iterated. It can be iterated once, and must be closed. `finish_reason`
-    is None until the text has come to an end.
+    `live`: as the LLM produces it; otherwise what the Cat's hooks left of it, at the end. Text in a format that
+    must be checked is held until it was. Nothing happens until the reply is begun or iterated. It can be
+    iterated once, and must be closed. `finish_reason` is None until it has come to an end.
     """
 
     def __init__(self, run: Run, max_tokens: int, stops: Sequence[str] = (), *, live: bool) -> None:
         self.finish_reason: FinishReason | None = None
+        self.end = End()
+        self.system_fingerprint: str | None = None
         self.seconds_to_first_words: float | None = None
         self._events = host.run(run, live=live)
+        self._format = run.format
         self._stops = StopSequences(stops)
         self._budget = TokenBudget(max_tokens, vocabulary.tokenizer())
         self._said: list[str] = []
-        self._first: asyncio.Task[list[Text] | None] | None = None
+        self._refused: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._deltas = self._as_they_come()
+        self._first: asyncio.Task[list[Delta] | None] | None = None
         self._created = time.monotonic()
+        self.has_failed = False
 
     def begin(self) -> Awaitable[object]:
-        """Start the run. What is returned is done with the first words, or raises what the run raised."""
-        self._first = asyncio.ensure_future(self._next())
+        """Start the run. What is returned is done with the first that the client may have, or raises what was
+        raised before it."""
+        self._first = asyncio.ensure_future(anext(self._deltas, None))
         return self._first
 
     def has_begun(self) -> bool:
-        """Whether the first words, or the end, are there."""
+        """Whether there is something for the client, or the end."""
         return self._first is not None and self._first.done()
 
-    async def deltas(self) -> AsyncGenerator[list[str], None]:
-        """The text as the client may have it: the pieces that are there. This runs for every token."""
-        events = await (self._first or self._next())
+    async def deltas(self) -> AsyncGenerator[list[Delta], None]:
+        """What the client may have: the pieces that are there. This runs for every token.
+
+        Raises `InvalidModelOutput`, and what the run raises.
+        """
+        deltas = await (self._first or anext(self._deltas, None))
         self.seconds_to_first_words = self.age()
+        while deltas is not None:
+            yield deltas
+            deltas = await anext(self._deltas, None)
+
+    async def _as_they_come(self) -> AsyncGenerator[list[Delta], None]:
+        try:
+            async for deltas in self._admitted():
+                yield deltas
+        except Exception:
+            self.has_failed = True
+            raise
+
+    async def _admitted(self) -> AsyncGenerator[list[Delta], None]:
+        events = await self._next()
         while events is not None and not self._has_ended():
-            deltas = [delta for event in events if (delta := self._admit(event.delta))]
+            deltas = [delta for event in events if (delta := self._admit(event))]
             if self._has_ended():
                 await self._events.aclose()
             if deltas:
                 yield deltas
             events = await self._next()
-        if not self._has_ended() and (rest := self._stops.rest()) and (delta := self._within_budget(rest)):
-            yield [delta]
-        self.finish_reason = self.finish_reason or "stop"
+        if not self._has_ended() and (rest := self._text(self._stops.rest())):
+            yield [rest]
+        self.finish_reason = self.finish_reason or self.end.reason or ("tool_calls" if self._calls else "stop")
+        if self._format is not None:
+            if self.finish_reason == "stop" and not self._refused:
+                await check_json(self.text(), self._format)
+            if self._said:
+                yield [Text(self.text())]
 
-    def _admit(self, delta: str) -> str:
-        """What of the next piece of text the client may have; nothing once the reply has its end."""
+    def _admit(self, event: Event) -> Delta | None:
+        """What of the next event the client may have; nothing once the reply has its end."""
         if self._has_ended():
-            return ""
-        delta, stopped = self._stops.take(delta)
+            return None
+        if isinstance(event, Text):
+            delta, stopped = self._stops.take(event.delta)
+            text = self._text(delta)
+            if stopped and not self._has_ended():
+                self.finish_reason = "stop"
+            return text
+        if isinstance(event, CallDelta):
+            return self._call(event)
+        if isinstance(event, Refusal):
+            if refused := self._within_budget(event.delta):
+                self._refused.append(refused)
+                return Refusal(refused)
+            return None
+        if isinstance(event, Fingerprint):
+            self.system_fingerprint = event.value
+        else:
+            self.end = event
+        return None
+
+    def _text(self, delta: str) -> Text | None:
         delta = self._within_budget(delta)
-        if stopped and not self._has_ended():
-            self.finish_reason = "stop"
-        return delta
+        if not delta:
+            return None
+        self._said.append(delta)
+        return Text(delta) if self._format is None else None
+
+    def _call(self, event: CallDelta) -> CallDelta | None:
+        arguments = self._within_budget(event.arguments)
+        if event.index == len(self._calls):
+            self._calls.append(ToolCall(event.id, event.name, arguments))
+        elif arguments:
+            call = self._calls[event.index]
+            self._calls[event.index] = replace(call, arguments=call.arguments + arguments)
+        else:
+            return None
+        return replace(event, arguments=arguments)
 
     def _within_budget(self, delta: str) -> str:
         delta, cut = self._budget.take(delta)
         if cut:
             self.finish_reason = "length"
-        if delta:
-            self._said.append(delta)
         return delta
 
-    async def whole(self) -> str:
-        """All of the text at once."""
+    async def whole(self) -> None:
+        """Wait for all of it."""
         async for _ in self.deltas():
             pass
-        return self.text()
 
     def _has_ended(self) -> bool:
         return self.finish_reason is not None
@@ -85,6 +148,13 @@ class Reply:
     def text(self) -> str:
         """The text so far."""
         return "".join(self._said)
+
+    def refusal(self) -> str:
+        return "".join(self._refused)
+
+    def calls(self) -> Sequence[ToolCall]:
+        """What the client is to call, as far as the LLM has said it."""
+        return self._calls
 
     def age(self) -> float:
         """Seconds since the reply was asked for, to the millisecond."""
@@ -95,7 +165,8 @@ class Reply:
         if self._first is not None:
             self._first.cancel()
             await asyncio.gather(self._first, return_exceptions=True)
+        await self._deltas.aclose()
         await self._events.aclose()
 
-    async def _next(self) -> list[Text] | None:
+    async def _next(self) -> list[Event] | None:
         return await anext(self._events, None)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import uuid4
 
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,7 +25,7 @@ from .admission import admit, places, standing
 from .errors import ErrorReply, InternalError, InvalidRequest, RequestTooLarge, error_for
 from .hosts.current import endpoint, host
 from .hosts.port import Access, Caller, Person
-from .wire import decode, encode
+from .wire import WireReply, decode, encode
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -194,8 +193,8 @@ get = partial(_route, endpoint.get)
 post = partial(_route, endpoint.post)
 
 
-def json_reply(reply: BaseModel) -> Response:
-    return Response(encode(reply.model_dump()), media_type="application/json")
+def json_reply(reply: WireReply) -> Response:
+    return Response(encode(reply.wire()), media_type="application/json")
 
 
 class ClientGone(Exception):

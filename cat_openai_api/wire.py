@@ -10,6 +10,10 @@ from pydantic_core import PydanticCustomError
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+LONGEST_NAME = 512
+"""Characters of a name that a client makes up: OpenAI says nothing of `user`; a digest or an e-mail fits well."""
+
+
 class WireRequest(BaseModel):
     """A request, or a part of one: JSON types as they are, fields that nobody knows ignored."""
 
@@ -18,6 +22,10 @@ class WireRequest(BaseModel):
 
 class WireReply(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
+
+    def wire(self) -> dict[str, Any]:
+        """As it is sent."""
+        return self.model_dump()
 
 
 def refuse(message: str) -> NoReturn:

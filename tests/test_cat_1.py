@@ -1,6 +1,8 @@
 """What is Cheshire Cat 1.9's alone: its hooks, tools and forms, its memory, its own chat, its permissions."""
 
+import base64
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -146,6 +148,297 @@ def test_a_run_that_was_ended_leaves_nothing_in_memory(
         next(chunk for chunk in reply.iter_text() if "tick" in chunk)
     upstream.wait(tag, state="left", timeout=1)
     assert "treacle" not in system_prompt(http, upstream, "my password is what", somebody)
+
+
+def function(name: str) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    return {
+        "type": "function",
+        "function": {"name": name, "description": "One of the client's.", "parameters": parameters},
+    }
+
+
+WEATHER = function("weather")
+
+
+def call(id: str, arguments: str = '{"city": "Paris"}', name: str = "weather") -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def result(id: str, content: str = "rain") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id, "content": content}
+
+
+class Agent:
+    """A client with functions of its own. `tag`: of its script, where it has one."""
+
+    def __init__(self, http: httpx.Client, user: str, **options: Any) -> None:
+        self.http = http
+        self.body = {"model": "cheshire-cat", "user": user, "tools": [WEATHER], **options}
+
+    def ask(self, *messages: Any, **options: Any) -> dict[str, Any]:
+        reply = self.http.post(CHAT, json={**self.body, "messages": messages, **options})
+        return reply.raise_for_status().json()["choices"][0]["message"]
+
+    def user(self, text: str, **fields: Any) -> dict[str, Any]:
+        return {"role": "user", "content": script(text, **fields) if fields else text}
+
+
+RING = '{"action": "bell", "action_input": "loud"}'
+
+
+def system_texts(records: list[Any]) -> list[str]:
+    return [text_of(record["body"]["messages"][0]) for record in records]
+
+
+def is_chooser(record: Any) -> bool:
+    return "bell" in text_of(record["body"]["messages"][0]) and "tools" not in record["body"]
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["tools", "functions"])
+def test_a_tool_of_the_cats_runs_once_in_a_turn_with_calls_of_the_clients(
+    http: httpx.Client, upstream: Upstream, tag: str, somebody: str, legacy: bool
+) -> None:
+    agent = Agent(http, somebody)
+    if legacy:
+        del agent.body["tools"]
+        agent.body["functions"] = [WEATHER["function"]]
+    rings_and_calls = {"say": RING, "tool_calls": [{"name": "weather", "arguments": {"city": "Paris"}}]}
+    turns = [
+        rings_and_calls,
+        {"say": RING, "tool_calls": [{"name": "weather", "arguments": "{}"}]},
+        {"say": "Rain."},
+    ]
+    messages = [agent.user("[procedures] ring the bell in wonderland", tag=tag, turns=turns)]
+    for _ in range(2):
+        reply = agent.ask(*messages)
+        if legacy:
+            messages += [reply, {"role": "function", "name": "weather", "content": "rain"}]
+        else:
+            messages += [reply, result(reply["tool_calls"][0]["id"])]
+    assert agent.ask(*messages)["content"] == "Rain."
+    records = upstream.wait(tag, count=4)
+    assert [is_chooser(record) for record in records] == [True, False, False, False]
+    (said,) = {re.findall(r"bell: (.*)", text)[0] for text in system_texts(records[1:])}
+    assert re.fullmatch(r"Ding {dong} \d+, visits: \[1\]\.", said)
+    last = {"role": "assistant", "content": "Rain."}
+    assert agent.ask(*messages, last, agent.user("Count me."))["content"] == "Visits: [1, 2]"
+    assert agent.ask(*messages)["content"] == "Rain."
+
+
+def test_a_cats_tool_can_run_after_the_clients_function_where_none_has_run_before(
+    http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+) -> None:
+    agent = Agent(http, somebody)
+    turns = [{"say": "Let me see.", "tool_calls": [{"name": "weather"}]}, {"say": RING}]
+    question = agent.user("[procedures] ring the bell in wonderland", tag=tag, turns=turns)
+    reply = agent.ask(question)
+    assert reply["content"] == "Let me see."
+    agent.ask(question, reply, result(reply["tool_calls"][0]["id"], "a storm"))
+    records = upstream.wait(tag, count=4)
+    assert [is_chooser(record) for record in records] == [True, False, True, False]
+    assert "a storm" in [text_of(message) for message in records[2]["body"]["messages"]]
+    assert "bell: Ding" in system_texts(records)[3]
+    assert "bell: Ding" not in system_texts(records)[1]
+
+
+@pytest.mark.parametrize("text", ["[procedures] nothing of that", "Think twice: why"])
+def test_only_the_main_prompt_gets_the_clients_functions_and_format(
+    http: httpx.Client, upstream: Upstream, tag: str, somebody: str, text: str
+) -> None:
+    wanted = {"response_format": {"type": "json_object"}, "tool_choice": "auto", "parallel_tool_calls": False}
+    agent = Agent(http, somebody, temperature=0.25, **wanted)
+    calls = [{"name": "weather", "arguments": {"city": "Paris"}}]
+    reply = agent.ask(agent.user(text, tag=tag, say='{"action": "no_action"}', tool_calls=calls))
+    assert [call["function"]["name"] for call in reply["tool_calls"]] == ["weather"]
+    beside, main = upstream.wait(tag, count=2)
+    assert {"tools", *wanted} <= main["body"].keys()
+    assert not {"tools", *wanted} & beside["body"].keys()
+    assert beside["body"]["temperature"] == main["body"]["temperature"] == 0.25
+
+
+def test_a_plugin_calls_functions_of_its_own(
+    http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+) -> None:
+    calls = [{"name": "grin", "arguments": {"wide": True}}, {"name": "weather", "arguments": {}}]
+    reply = Agent(http, somebody).ask({"role": "user", "content": script("Grin: ", tag=tag, tool_calls=calls)})
+    assert (reply["content"], reply.get("tool_calls")) == ("grin {'wide': True} weather {}", None)
+    (record,) = upstream.wait(tag)
+    assert [tool["function"]["name"] for tool in record["body"]["tools"]] == ["grin"]
+
+
+def test_usage_is_that_of_all_calls_of_the_llm(http: httpx.Client, somebody: str) -> None:
+    reported = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    for text, calls in (("why", 1), ("Think twice: why", 2), ("[procedures] why", 2)):
+        body = {"model": "cheshire-cat", "user": somebody}
+        messages = [{"role": "user", "content": script(text, say="{}", reported_usage=reported)}]
+        usage = http.post(CHAT, json={**body, "messages": messages}).raise_for_status().json()["usage"]
+        assert {name: usage[name] for name in reported} == {
+            name: calls * tokens for name, tokens in reported.items()
+        }
+
+
+def test_a_turn_with_calls_is_remembered_once(
+    http: httpx.Client, upstream: Upstream, somebody: str, tag: str
+) -> None:
+    agent = Agent(http, somebody)
+    messages = [agent.user("my password is treacle", tag=tag, say="ok", tool_calls=[{"name": "weather"}])]
+    for _ in range(3):
+        reply = agent.ask(*messages)
+        messages += [reply, result(reply["tool_calls"][0]["id"])]
+    assert system_prompt(http, upstream, "[memories]", somebody).count("treacle") == 1
+
+
+@pytest.mark.skipif(WHICH == "double", reason="the double has no forms")
+def test_a_form_is_filled_in_beside_the_clients_functions(http: httpx.Client, somebody: str) -> None:
+    agent = Agent(http, somebody)
+    begin = script("[procedures] I want a tea party", say='{"action": "tea_party", "action_input": null}')
+    messages = [agent.user(begin)]
+    for answer, reply in (("5", "How many guests?"), ("Seed cake", "Which cake?"), ("", "Seed cake for 5!")):
+        said = agent.ask(*messages, tool_choice="required")
+        assert (said["content"], said.get("tool_calls")) == (reply, None)
+        messages += [said, agent.user(answer)]
+
+
+def test_calls_and_results_reach_the_llm_as_they_were(
+    http: httpx.Client, upstream: Upstream, somebody: str, tag: str
+) -> None:
+    agent = Agent(http, somebody)
+    odd = ['{"city":   "Paris"}', "", "[1]", "no {json}", '{"city": "\\u00e9"}']
+    calls = [call(f"call_{place}", arguments) for place, arguments in enumerate(odd)]
+    results = [result(one["id"], f"result {place}") for place, one in enumerate(calls)]
+    earlier = [
+        agent.user("Before."),
+        {"role": "assistant", "content": "Wait.", "tool_calls": [call("call_before")]},
+        result("call_before", "{sun}"),
+        {"role": "assistant", "content": "Sun."},
+    ]
+    question = agent.user("And now?", tag=tag, say="ok")
+    asked = {"role": "assistant", "content": None, "tool_calls": calls}
+    agent.ask(*earlier, question, asked, *results)
+    (record,) = upstream.wait(tag)
+    _, *messages = record["body"]["messages"]
+    assert [message["role"] for message in messages] == [
+        *["user", "assistant", "tool", "assistant"],
+        *["user", "assistant"],
+        *["tool"] * len(calls),
+    ]
+    assert messages[1]["content"] == "Wait."
+    assert messages[1]["tool_calls"] == [call("call_before")]
+    assert messages[2] == result("call_before", "{sun}")
+    assert messages[5]["tool_calls"] == calls
+    assert messages[6:] == results
+
+
+def test_results_without_a_question_reach_the_llm(
+    http: httpx.Client, upstream: Upstream, somebody: str, tag: str
+) -> None:
+    agent = Agent(http, somebody, tools=[function(f"weather_{tag}")])
+    asked = {"role": "assistant", "content": None, "tool_calls": [call("call_1")]}
+    agent.ask(asked, result("call_1"))
+    (record,) = [record for record in upstream.requests() if tag in json.dumps(record["body"].get("tools"))]
+    assert [message["role"] for message in record["body"]["messages"]] == ["system", "assistant", "tool"]
+
+
+def test_what_a_plugin_keeps_is_found_by_the_results_too(http: httpx.Client, somebody: str) -> None:
+    agent = Agent(http, somebody)
+    turns = [{"tool_calls": [{"name": "weather", "id": "call_1"}]}, {"say": "I see."}]
+    count = agent.user("Count me.")
+    question = agent.user("How is the weather?", turns=turns)
+    before = [count, agent.ask(count), question]
+    called = agent.ask(*before)
+
+    def chat(content: str) -> list[Any]:
+        messages = [*before, called, result("call_1", content)]
+        return [*messages, agent.ask(*messages), count]
+
+    rain, sun = chat("rain"), chat("sun")
+    assert agent.ask(*rain)["content"] == "Visits: [1, 2]"
+    rain += [agent.ask(*rain), count]
+    assert agent.ask(*rain)["content"] == "Visits: [1, 2, 3]"
+    assert agent.ask(*sun)["content"] == "Visits: [1, 2]"
+    unknown = [*before, called, result("call_1", "snow"), {"role": "assistant", "content": "Never said."}, count]
+    assert agent.ask(*unknown)["content"] == "Visits: [1]"
+
+
+@pytest.mark.parametrize(
+    ("after_hooks", "came"),
+    [("auto", ["text"] * 3 + ["call"] * 6), ("always", ["text", "call", "call"])],
+    ids=["as the LLM says them", "after the hooks"],
+)
+def test_streamed_texts_and_calls_come_in_order(
+    client: OpenAI, somebody: str, settings: Callable[..., None], after_hooks: str, came: list[str]
+) -> None:
+    settings(stream_after_hooks=after_hooks)
+    calls = [{"name": "weather", "arguments": {"city": city}} for city in ("Paris", "Rome")]
+    options: Any = {"model": "cheshire-cat", "user": somebody, "tools": [WEATHER]}
+    text = script(say=["Let ", "me ", "see. 🫖"], tool_calls=calls)
+    chunks = client.chat.completions.create(**options, messages=[{"role": "user", "content": text}], stream=True)
+    deltas = [chunk.choices[0].delta for chunk in chunks]
+    pieces = ["text" if delta.content else "call" for delta in deltas if delta.content or delta.tool_calls]
+    assert pieces == came
+    assert "".join(delta.content or "" for delta in deltas) == "Let me see. 🫖"
+    arguments = ["", ""]
+    for delta in deltas:
+        for piece in delta.tool_calls or ():
+            arguments[piece.index] += piece.function.arguments
+    assert list(map(json.loads, arguments)) == [{"city": "Paris"}, {"city": "Rome"}]
+
+
+def image(pixels: str, **detail: str) -> dict[str, Any]:
+    data = base64.b64encode(b"\x89PNG\r\n\x1a\n" + pixels.encode()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}", **detail}}
+
+
+def text_part(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+FIRST, SECOND = image("first", detail="low"), image("second")
+
+
+@pytest.mark.parametrize(
+    ("begin", "left"),
+    [
+        ("", lambda said: [text_part("See "), FIRST, text_part("and\n" + said), SECOND]),
+        ("Mirror: ", lambda said: [text_part("Looking-glass: See and\n" + said), image("first"), SECOND]),
+        ("No pictures: ", lambda said: [text_part("No pictures: See and\n" + said), SECOND]),
+    ],
+    ids=["as sent", "a hook changes the text", "a hook takes the image"],
+)
+def test_images_and_texts_reach_the_llm_in_order(
+    http: httpx.Client, upstream: Upstream, tag: str, begin: str, left: Callable[[str], list[Any]]
+) -> None:
+    said = script(tag=tag, say="ok")
+    content = [text_part(begin + "See "), FIRST, text_part("and\n"), text_part(said), SECOND]
+    asked = {"role": "user", "content": content}
+    Agent(http, tag).ask(asked)
+    (record,) = upstream.wait(tag)
+    assert record["body"]["messages"][-1]["content"] == left(said)
+
+
+def test_images_of_earlier_turns_stay_and_the_cats_log_has_none_of_them(
+    cat: Cat, http: httpx.Client, upstream: Upstream, somebody: str, tag: str
+) -> None:
+    picture = image(tag * 100)
+    earlier = {"role": "user", "content": [picture, text_part("See?")]}
+    agent = Agent(http, somebody)
+    agent.ask(earlier, {"role": "assistant", "content": "Yes."}, agent.user("And now?", tag=tag, say="ok"))
+    agent.ask(earlier)
+    (record,) = upstream.wait(tag)
+    assert record["body"]["messages"][1]["content"] == earlier["content"]
+    assert picture["image_url"]["url"] not in cat.log()
+
+
+def test_audio_and_files_reach_the_llm(http: httpx.Client, upstream: Upstream, somebody: str, tag: str) -> None:
+    content = [
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERg==", "filename": "a.pdf"}},
+        text_part(script(tag=tag, say="ok")),
+    ]
+    Agent(http, somebody).ask({"role": "user", "content": content})
+    (record,) = upstream.wait(tag)
+    assert record["body"]["messages"][-1]["content"] == content
 
 
 def chat_in_the_panel(cat: Cat, user: str, text: str) -> str:

@@ -131,10 +131,14 @@ def test_the_settings_have_the_contracts_defaults_and_ranges(cat: Cat) -> None:
         "max_tokens": 4000,
         "enable_streaming": True,
         "stream_after_hooks": "auto",
+        "history": "client",
         "debug_mode": False,
         "request_timeout": 120,
         "max_concurrent_requests": 100,
+        "fetch_remote_images": False,
         "model_aliases": "",
+        "end_user_headers": "X-OpenWebUI-User-Id, X-User-Id",
+        "skip_background_tasks": True,
     }
     fields = entry["schema"]["properties"]
     assert all(field["title"] and field["description"] for field in fields.values())
@@ -151,6 +155,8 @@ def test_the_settings_have_the_contracts_defaults_and_ranges(cat: Cat) -> None:
         {"max_tokens": "many"},
         {"enable_streaming": "perhaps"},
         {"stream_after_hooks": "sometimes"},
+        {"history": "server"},
+        {"end_user_headers": "X User"},
         {"model_aliases": "gpt-4o"},
         {"model_aliases": "=cheshire-cat"},
     ],

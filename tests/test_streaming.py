@@ -43,8 +43,8 @@ def test_chunks_come_in_openais_order(http: httpx.Client) -> None:
     assert all("usage" not in chunk for chunk in chunks)
 
 
-def test_usage_comes_last_when_it_is_asked_for(http: httpx.Client) -> None:
-    request = body_for("one two", stream_options={"include_usage": True})
+def test_usage_comes_last_when_it_is_asked_for(http: httpx.Client, tag: str) -> None:
+    request = body_for("one two", stream_options={"include_usage": True}, store=False, user=tag)
     *chunks, last, done = events(http.post("/v1/chat/completions", json=request).text)
     assert done == "[DONE]"
     assert all(chunk["usage"] is None for chunk in chunks)

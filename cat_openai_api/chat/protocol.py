@@ -3,19 +3,24 @@
 Names, defaults and limits are OpenAI's.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from ..wire import WireReply, WireRequest, is_set, refuse
-
-LONGEST_NAME = 512
-"""Characters of a name that a client makes up: OpenAI says nothing of `user`; a digest or an e-mail fits well."""
-
+from ..conversation import Functions, JsonFormat
+from ..errors import invalid
+from ..wire import LONGEST_NAME, WireReply, WireRequest, is_set, refuse
 
 MOST_STOPS = 4
 
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
+
 StopSequence = Annotated[str, Field(min_length=1)]
+
+TokenId = Annotated[str, Field(pattern=r"^\d+$")]
+
+FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 SAMPLING = {
     "temperature",
@@ -33,7 +38,54 @@ class TextPart(WireRequest):
     text: str
 
 
+class RefusalPart(WireRequest):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImageUrl(WireRequest):
+    url: str = Field(min_length=1, description="A data URI, or an http(s) URL where the Cat may fetch images.")
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(WireRequest):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class InputAudio(WireRequest):
+    data: str = Field(min_length=1, description="Base64.")
+    format: Literal["wav", "mp3"]
+
+
+class AudioPart(WireRequest):
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+
+
+class FileContent(WireRequest):
+    file_data: str = Field(min_length=1, description="A data URI of base64.")
+    filename: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_the_request(cls, value: Any) -> Any:
+        if isinstance(value, dict) and is_set(value.get("file_id")):
+            refuse("this API keeps no files; send the file itself, as file_data")
+        return value
+
+
+class FilePart(WireRequest):
+    type: Literal["file"]
+    file: FileContent
+
+
+UserPart = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
+AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+
 Content = str | Annotated[list[TextPart], Field(min_length=1)]
+UserContent = str | Annotated[list[UserPart], Field(min_length=1)]
+AssistantContent = str | Annotated[list[AssistantPart], Field(min_length=1)]
 
 
 class SystemMessage(WireRequest):
@@ -48,46 +100,124 @@ class DeveloperMessage(WireRequest):
 
 class UserMessage(WireRequest):
     role: Literal["user"]
-    content: Content
+    content: UserContent
+
+
+class CalledFunction(WireRequest):
+    name: str = Field(min_length=1)
+    arguments: str
+
+
+class ToolCallOfMessage(WireRequest):
+    id: str = Field(min_length=1)
+    type: Literal["function"] = "function"
+    function: CalledFunction
 
 
 class AssistantMessage(WireRequest):
     role: Literal["assistant"]
-    content: Content | None = None
-    tool_calls: list[Any] | None = None
-    function_call: Any = None
-
-    @field_validator("tool_calls", "function_call")
-    @classmethod
-    def _no_calls(cls, value: Any) -> Any:
-        if is_set(value):
-            refuse("function calls are not supported")
-        return value
+    content: AssistantContent | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallOfMessage] | None = None
+    function_call: CalledFunction | None = None
 
 
-RequestMessage = Annotated[
-    SystemMessage | DeveloperMessage | UserMessage | AssistantMessage, Field(discriminator="role")
-]
+class ToolMessage(WireRequest):
+    role: Literal["tool"]
+    content: Content
+    tool_call_id: str = Field(min_length=1)
+
+
+class FunctionMessage(WireRequest):
+    role: Literal["function"]
+    content: str | None
+    name: str = Field(min_length=1)
+
+
+RequestMessage: TypeAlias = (
+    SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
+)
 
 
 class StreamOptions(WireRequest):
     include_usage: bool | None = None
 
 
-class ResponseFormat(WireRequest):
-    type: Literal["text", "json_object", "json_schema"]
+class FunctionDefinition(WireRequest):
+    """It goes to the LLM as the client sent it."""
 
-    @field_validator("type")
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = Field(None, description="A JSON schema.")
+    strict: bool | None = None
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Tool(WireRequest):
+    type: str
+    function: FunctionDefinition
+
+    @model_validator(mode="before")
     @classmethod
-    def _only_text(cls, value: str) -> str:
-        if value != "text":
-            refuse(f"'{value}' is not supported, only 'text'")
+    def _a_function(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("type", "function") != "function":
+            refuse(f"tools of type '{value['type']}' are not supported, only 'function'")
         return value
+
+
+class FunctionChoice(WireRequest):
+    name: str
+
+
+class NamedTool(WireRequest):
+    type: Literal["function"]
+    function: FunctionChoice
+
+
+class AllowedTools(WireRequest):
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1)
+
+
+class AllowedToolsChoice(WireRequest):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ToolChoice = (
+    Literal["none", "auto", "required"] | Annotated[NamedTool | AllowedToolsChoice, Field(discriminator="type")]
+)
+
+
+class TextFormat(WireRequest):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(WireRequest):
+    type: Literal["json_object"]
+
+
+class JsonSchema(WireRequest):
+    name: FunctionName
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+    model_config = ConfigDict(extra="allow")
+
+
+class JsonSchemaFormat(WireRequest):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
 class ChatCompletionRequest(WireRequest):
     model: str = Field(min_length=1, max_length=LONGEST_NAME)
-    messages: list[RequestMessage] = Field(min_length=1)
+    messages: list[Annotated[RequestMessage, Field(discriminator="role")]] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = Field(None, ge=-1, description="-1 is no limit, as for llama.cpp.")
@@ -98,14 +228,21 @@ class ChatCompletionRequest(WireRequest):
     top_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    seed: int | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     n: int | None = Field(None, ge=1)
     response_format: ResponseFormat | None = None
     stop: StopSequence | list[StopSequence] | None = Field(None, description="Up to 4 texts; none of them is sent.")
-    tools: Any = None
-    functions: Any = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[FunctionDefinition] | None = Field(None, description="Older form of tools.")
+    function_call: Literal["none", "auto"] | FunctionChoice | None = Field(
+        None, description="Older form of tool_choice."
+    )
+    store: bool | None = Field(None, description="False: the request leaves nothing in the Cat's memory.")
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
     logprobs: Any = None
     top_logprobs: Any = None
     modalities: list[str] | None = None
@@ -128,8 +265,8 @@ class ChatCompletionRequest(WireRequest):
     @field_validator("messages")
     @classmethod
     def _ends_with_a_question(cls, messages: list[RequestMessage]) -> list[RequestMessage]:
-        if messages[-1].role != "user":
-            raise ValueError("the last message must be from the user")
+        if messages[-1].role not in ("user", "tool", "function"):
+            raise ValueError("the last message must be from the user, or bring a tool's result")
         return messages
 
     @field_validator("max_tokens", "max_completion_tokens")
@@ -160,11 +297,21 @@ class ChatCompletionRequest(WireRequest):
             raise ValueError(f"at most {MOST_STOPS} stop sequences")
         return value
 
-    @field_validator("tools", "functions", "logprobs", "top_logprobs", "audio", "prediction")
+    @field_validator("logprobs", "top_logprobs", "audio", "prediction")
     @classmethod
     def _not_supported(cls, value: Any) -> Any:
         if is_set(value):
             refuse("not supported by this API; leave it out")
+        return value
+
+    @field_validator("tools", "functions")
+    @classmethod
+    def _each_name_once(
+        cls, value: list[Tool] | list[FunctionDefinition] | None
+    ) -> list[Tool] | list[FunctionDefinition] | None:
+        names = [(item.function if isinstance(item, Tool) else item).name for item in value or []]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"the name '{min(twice)}' stands there twice")
         return value
 
     def stops(self) -> list[str]:
@@ -176,24 +323,103 @@ class ChatCompletionRequest(WireRequest):
         """The sampling parameters that are set, for the LLM."""
         return self.model_dump(include=SAMPLING, exclude_none=True)
 
+    def client_functions(self) -> Functions | None:
+        """What the LLM may call, in the newer form; None where the client offers nothing.
+
+        Raises `InvalidRequest`.
+        """
+        if self.tools and self.functions:
+            raise invalid("functions", "send tools or functions, not both")
+        tools = [tool.model_dump(exclude_unset=True) for tool in self.tools or []]
+        tools += [
+            {"type": "function", "function": function.model_dump(exclude_unset=True)}
+            for function in self.functions or []
+        ]
+        offered = {tool["function"]["name"]: {"type": "function", **tool} for tool in tools}
+        choice, allowed = self._choice(offered)
+        if not offered:
+            return None
+        if allowed:
+            offered = {name: offered[name] for name in allowed}
+        return Functions(offered, choice, False if self.functions else self.parallel_tool_calls)
+
+    def _choice(self, offered: Mapping[str, Any]) -> tuple[Any, list[str]]:
+        """How to choose, and the names to choose among where those are fewer than are offered."""
+        if isinstance(self.tool_choice, AllowedToolsChoice):
+            allowed = self.tool_choice.allowed_tools
+            names = [tool.function.name for tool in allowed.tools]
+            for place, name in enumerate(names):
+                _known(name, offered, f"tool_choice.allowed_tools.tools[{place}].function.name")
+            return allowed.mode, names
+        if isinstance(self.tool_choice, NamedTool):
+            name = _known(self.tool_choice.function.name, offered, "tool_choice.function.name")
+        elif isinstance(self.function_call, FunctionChoice):
+            name = _known(self.function_call.name, offered, "function_call.name")
+        elif self.tool_choice == "required" and not offered:
+            raise invalid("tool_choice", "there are no tools to choose from")
+        else:
+            return self.tool_choice or self.function_call, []
+        return {"type": "function", "function": {"name": name}}, []
+
+    def json_format(self) -> JsonFormat | None:
+        if self.response_format is None or isinstance(self.response_format, TextFormat):
+            return None
+        wire = self.response_format.model_dump(by_alias=True, exclude_unset=True)
+        if isinstance(self.response_format, JsonObjectFormat):
+            return JsonFormat(wire)
+        return JsonFormat(wire, self.response_format.json_schema.schema_)
+
+
+def _known(name: str, offered: Mapping[str, Any], param: str) -> str:
+    if name not in offered:
+        raise invalid(param, f"there is no function of the name '{name}' in the request")
+    return name
+
+
+class FunctionCall(WireReply):
+    name: str
+    arguments: str
+
+
+class ReplyToolCall(WireReply):
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
 
 class AssistantReply(WireReply):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
+    tool_calls: list[ReplyToolCall] | None = None
+    function_call: FunctionCall | None = None
 
 
 class Choice(WireReply):
     index: int = 0
     message: AssistantReply
     logprobs: None = None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: FinishReason | None
 
 
-class Usage(WireReply):
+class PromptTokensDetails(WireReply):
+    cached_tokens: int
+
+
+class CompletionTokensDetails(WireReply):
+    reasoning_tokens: int
+
+
+class CompletionUsage(WireReply):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+    def wire(self) -> dict[str, Any]:
+        """Without the details where the LLM reported none."""
+        return self.model_dump(exclude_none=True)
 
 
 class ChatCompletion(WireReply):
@@ -204,7 +430,9 @@ class ChatCompletion(WireReply):
     created: int
     model: str
     choices: list[Choice]
-    usage: Usage
+    usage: CompletionUsage
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -229,3 +457,16 @@ class ChatCompletion(WireReply):
             }
         }
     )
+
+    def wire(self) -> dict[str, Any]:
+        """What OpenAI leaves out is left out, and what it sends as null is null."""
+        data = self.model_dump()
+        (choice,) = data["choices"]
+        for where, optional in (
+            (data, ("system_fingerprint", "service_tier")),
+            (choice["message"], ("tool_calls", "function_call")),
+        ):
+            for name in optional:
+                if where[name] is None:
+                    del where[name]
+        return {**data, "usage": self.usage.wire()}

@@ -2,30 +2,40 @@
 
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from starlette.requests import Request
 
-from ..conversation import Conversation, Turn
+from ..conversation import Conversation, Functions, Turn
+from ..errors import invalid
 from ..hosts.current import host
-from ..hosts.port import Person, Run
+from ..hosts.port import CallDelta, Kind, Person, Refusal, Run, Text, Usage
+from ..json_format import json_instruction
+from ..kept import KeptConversation
 from ..models.serving import resolve_model
-from ..reply import Reply
+from ..reply import Delta, Reply
 from ..streamer import event
+from ..structured import SchemaRefused, check_schema
 from ..tokens import count_prompt_tokens, count_tokens
 from ..wire import encode
+from .background import is_background_task
 from .protocol import (
-    AssistantMessage,
     AssistantReply,
     ChatCompletion,
     ChatCompletionRequest,
     Choice,
+    CompletionTokensDetails,
+    CompletionUsage,
+    FinishReason,
+    FunctionCall,
+    JsonSchemaFormat,
+    PromptTokensDetails,
+    ReplyToolCall,
     RequestMessage,
-    Usage,
-    UserMessage,
 )
+from .reading import Reading, read, since_the_question
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -33,54 +43,119 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Completion:
-    """One completion under way: the Cat's reply and what its wire form needs of the request."""
+    """One completion under way: the Cat's reply and what its wire form needs of the request.
 
-    wanted: ChatCompletionRequest
+    `kept`: the conversation that the Cat keeps, where this one continues it.
+    """
+
+    question: "Question"
     conversation: Conversation
     reply: Reply
     debug: bool
+    kept: KeptConversation | None = None
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
+    @property
+    def wanted(self) -> ChatCompletionRequest:
+        return self.question.wanted
+
     async def whole(self) -> ChatCompletion:
-        content = await self.reply.whole()
+        await self.reply.whole()
+        calls = [
+            ReplyToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments))
+            for call in self.reply.calls()
+        ]
+        legacy = calls[0].function if calls and self.wanted.functions else None
+        text, refusal = self.reply.text(), self.reply.refusal()
+        message = AssistantReply(
+            content=None if not text and (calls or refusal) else text,
+            refusal=refusal or None,
+            tool_calls=None if legacy else calls or None,
+            function_call=legacy,
+        )
         return ChatCompletion(
             id=self.id,
             created=self.created,
             model=self.wanted.model,
-            choices=[Choice(message=AssistantReply(content=content), finish_reason=self.reply.finish_reason)],
+            choices=[Choice(message=message, finish_reason=self._finish_reason())],
             usage=await self.usage(),
+            system_fingerprint=self.reply.system_fingerprint,
+            service_tier=self.service_tier,
         )
 
     async def chunks(self, *, live: bool) -> AsyncGenerator[bytes, None]:
         """The events of a stream; not `live`: all of the content in one."""
         include_usage = bool(self.wanted.stream_options and self.wanted.stream_options.include_usage)
-        frame = _Frame(self.id, self.created, self.wanted.model, include_usage)
-        opening = frame.chunk({"role": "assistant", "content": "", "refusal": None})
-        if not live:
-            yield opening + frame.content(await self.reply.whole())
-        else:
-            # One write where the first words are there already.
-            if not self.reply.has_begun():
-                yield opening
-                opening = b""
-            async for deltas in self.reply.deltas():
-                yield opening + b"".join(map(frame.content, deltas))
-                opening = b""
-            if opening:
-                yield opening
-        yield frame.chunk({}, self.reply.finish_reason)
+        frame = None
+        if live and not self.reply.has_begun():
+            frame = _Frame(self, include_usage)
+            yield frame.opening()
+        async for deltas in self._deltas(live=live):
+            # One write for the opening and the first words, where those are there already.
+            opening = b""
+            if frame is None:
+                frame = _Frame(self, include_usage)
+                opening = frame.opening(deltas)
+            yield opening + b"".join(map(frame.delta, deltas))
+        if frame is None:
+            frame = _Frame(self, include_usage)
+            yield frame.opening()
+        yield frame.chunk({}, self._finish_reason())
         if include_usage:
-            yield frame.usage((await self.usage()).model_dump())
+            yield frame.usage((await self.usage()).wire())
 
-    async def usage(self) -> Usage:
-        prompt = await count_prompt_tokens(self.conversation.all_texts())
-        completion = await count_tokens([self.reply.text()])
-        return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+    async def _deltas(self, *, live: bool) -> AsyncGenerator[list[Delta], None]:
+        if live:
+            async for deltas in self.reply.deltas():
+                yield deltas
+            return
+        await self.reply.whole()
+        deltas = []
+        if text := self.reply.text():
+            deltas.append(Text(text))
+        if refusal := self.reply.refusal():
+            deltas.append(Refusal(refusal))
+        for index, call in enumerate(self.reply.calls()):
+            deltas.append(CallDelta(index, call.id, call.name, call.arguments))
+        yield deltas
+
+    def _finish_reason(self) -> FinishReason | None:
+        reason = self.reply.finish_reason
+        return "function_call" if reason == "tool_calls" and self.wanted.functions else reason
+
+    @property
+    def service_tier(self) -> str | None:
+        """There is one tier, named where the client asks about it (OpenAI API reference, `service_tier`)."""
+        return "default" if self.wanted.service_tier else None
+
+    async def usage(self) -> CompletionUsage:
+        reported = self.reply.end.usage or await self._counted()
+        return CompletionUsage(
+            prompt_tokens=reported.prompt,
+            completion_tokens=reported.completion,
+            total_tokens=reported.total,
+            prompt_tokens_details=None
+            if reported.cached is None
+            else PromptTokensDetails(cached_tokens=reported.cached),
+            completion_tokens_details=None
+            if reported.reasoning is None
+            else CompletionTokensDetails(reasoning_tokens=reported.reasoning),
+        )
+
+    async def _counted(self) -> Usage:
+        """For an LLM that does not report, or that was ended before it did. Images are not counted."""
+        calls = [text for call in self.reply.calls() for text in (call.name, call.arguments)]
+        prompt = await count_prompt_tokens(_texts_of_prompt(self.conversation, self.wanted.client_functions()))
+        completion = await count_tokens([self.reply.text(), self.reply.refusal(), *calls])
+        return Usage(prompt, completion, prompt + completion)
 
     async def aclose(self) -> None:
-        """End the run if it has not ended. In debug mode its path goes to the log."""
+        """End the run if it has not ended, and keep what was said. In debug mode its path goes to the log."""
         await self.reply.aclose()
+        text, calls = self.reply.text(), tuple(self.reply.calls())
+        if self.kept and self.question.remember and not self.reply.has_failed and (text or calls):
+            await self.kept.add(self.question.reading.conversation.turns, Turn("assistant", (text,), calls))
         if self.debug:
             host.log_path(await self._path())
 
@@ -89,62 +164,143 @@ class Completion:
             "completion": self.id,
             "model": self.wanted.model,
             "messages": [
-                {"role": message.role, "characters": sum(map(len, _texts(message)))}
-                for message in self.wanted.messages
+                {"role": message.role, "characters": _characters(message)} for message in self.wanted.messages
             ],
             "stream": bool(self.wanted.stream),
             "seconds_to_first_words": self.reply.seconds_to_first_words,
             "seconds": self.reply.age(),
-            "usage": (await self.usage()).model_dump(),
-            "finish_reason": self.reply.finish_reason,
+            "usage": (await self.usage()).wire(),
+            "finish_reason": self._finish_reason(),
         }
 
 
 class _Frame:
     """What all chunks of one stream have in common, encoded once."""
 
-    def __init__(self, id: str, created: int, model: str, include_usage: bool) -> None:
+    def __init__(self, completion: Completion, include_usage: bool) -> None:
         self._common: dict[str, Any] = {
-            "id": id,
+            "id": completion.id,
             "object": "chat.completion.chunk",
-            "created": created,
-            "model": model,
+            "created": completion.created,
+            "model": completion.wanted.model,
         }
+        if completion.service_tier:
+            self._common["service_tier"] = completion.service_tier
+        if completion.reply.system_fingerprint:
+            self._common["system_fingerprint"] = completion.reply.system_fingerprint
+        self._is_legacy = bool(completion.wanted.functions)
         # With include_usage OpenAI sends the field in every chunk, null in all but the last.
         self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
         self._before, self._after = self.chunk({"content": "\0"}).rsplit(b'"\\u0000"', 1)
 
-    def content(self, delta: str) -> bytes:
+    def opening(self, deltas: Sequence[Delta] = ()) -> bytes:
+        """The chunk with the role: its content is null where the first thing said is no text."""
+        content = "" if not deltas or isinstance(deltas[0], Text) else None
+        return self.chunk({"role": "assistant", "content": content, "refusal": None})
+
+    def delta(self, delta: Delta) -> bytes:
         """This runs for every token."""
-        return self._before + encode(delta) + self._after
+        if isinstance(delta, Text):
+            return self._before + encode(delta.delta) + self._after
+        if isinstance(delta, Refusal):
+            return self.chunk({"refusal": delta.delta})
+        return self.chunk(self._call(delta))
+
+    def _call(self, delta: CallDelta) -> dict[str, Any]:
+        function = (
+            {"name": delta.name, "arguments": delta.arguments} if delta.id else {"arguments": delta.arguments}
+        )
+        if self._is_legacy:
+            return {"function_call": function}
+        begin = {"id": delta.id, "type": "function"} if delta.id else {}
+        return {"tool_calls": [{"index": delta.index, **begin, "function": function}]}
 
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return event({**self._common, "choices": [choice], **self._usage})
 
-    def usage(self, usage: dict[str, int]) -> bytes:
+    def usage(self, usage: dict[str, Any]) -> bytes:
         return event({**self._common, "choices": [], "usage": usage})
 
 
-def start_completion(
-    wanted: ChatCompletionRequest, person: Person, settings: "Settings", request: Request
-) -> Completion:
-    """Prepare the completion; the Cat has not been asked yet. Raises `ModelNotFound`."""
-    conversation = conversation_of(wanted.messages)
+@dataclass(frozen=True)
+class Question:
+    """A request that can be answered, as far as that can be told before anything has run."""
+
+    wanted: ChatCompletionRequest
+    model: str
+    reading: Reading
+    functions: Functions | None
+    is_kept: bool
+    remember: bool
+
+
+async def understand(wanted: ChatCompletionRequest, settings: "Settings") -> Question:
+    """Raises `InvalidRequest` or `ModelNotFound`."""
+    in_background = settings.skip_background_tasks and is_background_task(wanted.messages)
+    is_kept = settings.history == "cat" and not in_background
+    messages = since_the_question(wanted.messages) if is_kept else wanted.messages
+    reading = read(messages, remote_images=settings.fetch_remote_images)
+    functions = wanted.client_functions()
+    if isinstance(wanted.response_format, JsonSchemaFormat):
+        try:
+            await check_schema(wanted.response_format.json_schema.schema_ or {})
+        except SchemaRefused as problem:
+            raise invalid("response_format.json_schema.schema", str(problem)) from problem
     model = resolve_model(wanted.model, settings)
+    kinds: dict[Kind, str] = dict(reading.kinds)
+    if functions:
+        kinds[Functions] = "tools" if wanted.tools else "functions"
+    for kind, path in kinds.items():
+        if not await host.takes(model, kind):
+            message = f"the LLM of this Cat takes no {kind.__name__.lower()}; leave it out"
+            raise invalid(path, message, "unsupported_parameter")
+    return Question(
+        wanted=wanted,
+        model=model,
+        reading=reading,
+        functions=functions,
+        is_kept=is_kept,
+        remember=wanted.store is not False and not in_background,
+    )
+
+
+async def start_completion(
+    question: Question,
+    person: Person,
+    settings: "Settings",
+    request: Request,
+    kept: KeptConversation | None,
+) -> Completion:
+    """Prepare the completion; the Cat has not been asked yet. Raises `InvalidRequest` for an image that cannot be
+    fetched."""
+    wanted = question.wanted
+    conversation = await question.reading.fetch_images()
+    if kept:
+        turns = (*kept.before(conversation.turns), *conversation.turns)
+        conversation = replace(conversation, turns=turns)
+    wanted_format = wanted.json_format()
+    if wanted_format and wanted_format.schema is None and not conversation.mentions("json"):
+        # LLMs in JSON mode want to be told of it in words too, and OpenAI's refuse a request without that word.
+        instructions = (*conversation.instructions, json_instruction(wanted_format))
+        conversation = replace(conversation, instructions=instructions)
     rewritten = host.rewrites_replies()
     limits = (wanted.max_completion_tokens, wanted.max_tokens, settings.max_tokens)
     return Completion(
-        wanted=wanted,
+        question=question,
         conversation=conversation,
         debug=settings.debug_mode,
+        kept=kept,
         reply=Reply(
             Run(
-                model,
+                question.model,
                 conversation,
                 person,
                 request,
                 sampling=wanted.sampling(),
+                functions=question.functions,
+                format=wanted_format,
+                remember=question.remember,
                 timeout=settings.request_timeout,
             ),
             max_tokens=min((limit for limit in limits if limit and limit > 0), default=0),
@@ -154,21 +310,17 @@ def start_completion(
     )
 
 
-def conversation_of(messages: Sequence[RequestMessage]) -> Conversation:
-    turns: list[Turn] = []
-    instructions: list[str] = []
-    for message in messages:
-        texts = _texts(message)
-        if isinstance(message, UserMessage | AssistantMessage):
-            turns.append(Turn(message.role, texts))
-        else:
-            instructions.extend(texts)
-    return Conversation(tuple(turns), tuple(instructions))
+def _texts_of_prompt(conversation: Conversation, functions: Functions | None) -> list[str]:
+    """A text for each message, and one for the client's functions."""
+    turns = (
+        "".join([turn.text, *(call.name + call.arguments for call in turn.calls)]) for turn in conversation.turns
+    )
+    tools = [encode([*functions.tools.values()]).decode()] if functions else []
+    return [*conversation.instructions, *turns, *tools]
 
 
-def _texts(message: RequestMessage) -> tuple[str, ...]:
-    if message.content is None:
-        return ("",)
-    if isinstance(message.content, str):
-        return (message.content,)
-    return tuple(part.text for part in message.content)
+def _characters(message: RequestMessage) -> int:
+    content = message.content
+    if content is None or isinstance(content, str):
+        return len(content or "")
+    return sum(len(getattr(part, "text", "")) for part in content)

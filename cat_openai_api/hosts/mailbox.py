@@ -1,18 +1,18 @@
-"""The texts of one run on their way from the Cat to whoever reads its events."""
+"""The events of one run on their way from the Cat to whoever reads them."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator
 
 from ..errors import RequestTimeout
-from .port import Text
+from .port import Event, Fingerprint, Text
 
 BURST_SECONDS = 0.001
 """Tokens of an LLM that come closer together than this may leave together."""
 
 
 class Mailbox:
-    """One writer, one reader, both on the event loop. What was put in stays known as one growing text.
+    """One writer, one reader, both on the event loop. The texts that were put in stay known as one growing text.
 
     `timeout`: seconds after which the reader meets `RequestTimeout`; 0 is never. To be closed.
     """
@@ -22,17 +22,20 @@ class Mailbox:
         self._timer = asyncio.get_running_loop().call_later(timeout, self._expire) if timeout else None
         self._expired = False
         self._said: list[str] = []
-        self._unread: list[Text] = []
+        self._unread: list[Event] = []
         self._news = asyncio.Event()
         self._wanted = asyncio.Event()
         self._read_at = 0.0
         self._ended = False
 
-    def put(self, delta: str) -> None:
+    def put(self, event: Event) -> None:
         """This runs for every token."""
-        self._said.append(delta)
-        self._unread.append(Text(delta))
-        self._news.set()
+        if isinstance(event, Text):
+            self._said.append(event.delta)
+        self._unread.append(event)
+        # It is no word of the reply yet.
+        if not isinstance(event, Fingerprint):
+            self._news.set()
 
     async def let_read(self) -> None:
         """For a writer that never waits by itself: without this nothing would be read before it has ended."""
@@ -44,9 +47,9 @@ class Mailbox:
         self._ended = True
         self._news.set()
 
-    async def texts(self) -> AsyncGenerator[list[Text], None]:
+    async def events(self) -> AsyncGenerator[list[Event], None]:
         """What was put in since the last time, as soon as there is anything, until the end."""
-        while not self._ended:
+        while self._unread or not self._ended:
             self._read_at = time.monotonic()
             self._wanted.set()
             await self._news.wait()
@@ -66,10 +69,14 @@ class Mailbox:
         self._news.set()
 
     def last(self) -> str:
-        """What was put in last; empty before."""
+        """The text that was put in last; empty before."""
         return self._said[-1] if self._said else ""
 
-    def rest_of(self, reply: str) -> list[Text]:
-        """What the finished reply has beyond what was put in: all of it, where its maker had no tokens."""
-        said = "".join(self._said)
+    def said(self) -> str:
+        """All texts that were put in."""
+        return "".join(self._said)
+
+    def rest_of(self, reply: str) -> list[Event]:
+        """What the finished reply has beyond the texts: all of it, where its maker had no tokens."""
+        said = self.said()
         return [Text(reply[len(said) :])] if reply.startswith(said) and len(reply) > len(said) else []

@@ -7,34 +7,30 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 
 from ...settings import Settings
-from ..conversation import Turn
+from ..conversation import Audio, File, Functions, Image, Part
 from ..errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from .detect import IS_CAT_1
 from .mailbox import Mailbox
-from .port import THE_CAT, Access, Caller, Host, Person, Run, Text
-from .v1_llm import Asker, LLMOfRun, RunEnded
-from .v1_state import SECONDS_KEPT, key_of, restore, state_of
+from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run
+from .v1_llm import Asker
+from .v1_models import calls_functions, takes
+from .v1_session import Session
 
 if IS_CAT_1 or TYPE_CHECKING:
     import jwt
     from cat.auth.auth_utils import is_jwt
     from cat.auth.permissions import AuthPermission, AuthResource, AuthUserInfo
     from cat.cache.cache_item import CacheItem
-    from cat.convo.messages import CatMessage, UserMessage
     from cat.db.crud import get_users
     from cat.env import get_env
     from cat.factory.custom_llm import LLMDefault
     from cat.log import log
     from cat.looking_glass.cheshire_cat import CheshireCat
-    from cat.looking_glass.stray_cat import StrayCat
     from cat.mad_hatter.decorators import hook, plugin
-    from cat.memory.working_memory import WorkingMemory
-    from langchain_core.language_models.chat_models import BaseChatModel
-    from langchain_openai.chat_models.base import BaseChatOpenAI
 
     @plugin
     def settings_model() -> type[Settings]:
@@ -49,10 +45,23 @@ if IS_CAT_1 or TYPE_CHECKING:
     def agent_prompt_prefix(prefix: str, cat: Any) -> str:
         """Last of all, the client's system and developer texts."""
         return prefix + getattr(cat, "openai_api_instructions", "")
-else:
-    StrayCat = WorkingMemory = object
+
+    @hook(priority=1000)
+    def before_agent_starts(agent_input: Any, cat: Any) -> Any:
+        """First of all, what the Cat's tools said before the client's functions were called."""
+        if said := getattr(cat, "openai_api_tools_output", ""):
+            agent_input.tools_output = said
+        return agent_input
+
 
 MOST_THREADS = 1000
+
+EXAMPLES: Mapping[Kind, Part] = {
+    Image: Image("data:image/png;base64,iVBORw0KGgo="),
+    Audio: Audio("", "wav"),
+    File: File("data:application/pdf;base64,"),
+}
+"""Of each kind one that the LLMs take that take any."""
 
 memory_lock = threading.RLock()
 
@@ -163,145 +172,45 @@ class Cat1(Host):
         hooks = CheshireCat().mad_hatter.hooks.get("before_cat_sends_message", [])
         return any(hook.plugin_id != "core_plugin" for hook in hooks)
 
-    async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Text], None]:
+    async def takes(self, model: str, kind: Kind) -> bool:
+        llm = CheshireCat()._llm
+        return calls_functions(llm) if kind is Functions else takes(llm, EXAMPLES[kind])
+
+    async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         loop = asyncio.get_running_loop()
         mailbox = Mailbox(run.timeout)
         _guard_memory()
-        session = _Session(run, Asker(loop), loop, mailbox)
-        *_, question = run.conversation.turns
-        message = {"text": "".join(question.texts), "user_id": run.person.name}
+        session = Session(run, Asker(loop), loop, mailbox)
         places = (await self.settings()).max_concurrent_requests
-        answering = loop.run_in_executor(threads.pool(places), session.answer, message)
+        answering = loop.run_in_executor(threads.pool(places), session.answer)
         answering.add_done_callback(lambda _: mailbox.end())
         try:
-            async for texts in mailbox.texts():
+            async for events in mailbox.events():
                 if live:
-                    yield texts
+                    yield events
             await asyncio.wait([answering])
             reply = answering.result()
             if isinstance(reply, dict):
                 log.error("OpenAI API: the Cat failed")
                 raise UpstreamError
-            session.keep_state(reply.text)
-            if not live:
-                yield [Text(reply.text)]
-            elif rest := mailbox.rest_of(reply.text):
-                yield rest
+            rest = mailbox.rest_of(reply.text) if live else session.whole(reply.text)
+            yield [*rest, session.end()]
         finally:
             mailbox.close()
             session.asker.end()
             await asyncio.wait([answering], timeout=STOP_SECONDS)
 
-    async def kept_turns(self, person: Person) -> list[Turn]:
-        kept = CheshireCat().cache.get_value(_conversation_key(person)) or []
-        return [Turn(role, (text,)) for role, text in kept]
+    async def load(self, key: str) -> Any:
+        return CheshireCat().cache.get_value(key)
 
-    async def keep_turns(self, person: Person, turns: Sequence[Turn]) -> None:
-        kept = [(turn.role, "".join(turn.texts)) for turn in turns]
-        CheshireCat().cache.insert(CacheItem(_conversation_key(person), kept, -1))
+    async def save(self, key: str, value: Any) -> None:
+        CheshireCat().cache.insert(CacheItem(key, value, -1))
 
     def log_info(self, message: str) -> None:
         log.info(message)
 
     def log_error(self, message: str) -> None:
         log.error(message)
-
-
-class _Memory(WorkingMemory):
-    """The working memory of one run. The Cat's own forgets all but the last 20 messages."""
-
-    history: list[Any] = Field(default_factory=list)
-
-    def update_history(self, message: Any) -> None:
-        self.history = [*self.history, message]
-
-    def langchainfy_chat_history(self, latest_n: int | None = None) -> list[Any]:
-        return [message.langchainfy() for message in self.history]
-
-
-class _Session(StrayCat):
-    """A session of one run: the conversation is the client's, and what it sends goes to nobody's web socket."""
-
-    def __init__(self, run: Run, asker: Asker, loop: asyncio.AbstractEventLoop, mailbox: Mailbox) -> None:
-        self.asker = asker
-        self.openai_api_instructions = _as_template(run.conversation.instructions)
-        self._loop = loop
-        self._mailbox = mailbox
-        self._sampling = run.sampling
-        self._person = run.person
-        self._turns = run.conversation.turns
-        super().__init__(run.person.identity)
-
-    def answer(self, message: dict[str, Any]) -> Any:
-        """In a thread: the Cat's message, or a dict that tells of an error."""
-        try:
-            return self.run(message, return_message=True)
-        except RunEnded:
-            return {"error": "ended"}
-
-    def load_working_memory_from_cache(self) -> None:
-        *earlier, _ = self._turns
-        self.working_memory = _Memory(history=_history(earlier, self.user_id))
-        if state := self.cache.get_value(key_of(self._person, earlier)):
-            restore(state, self.working_memory, self)
-
-    def update_working_memory_cache(self) -> None:
-        """The client keeps the conversation; the user's own chat stays as it is."""
-
-    def keep_state(self, reply: str) -> None:
-        """Keep what this turn leaves beside the messages, for the turn after `reply`."""
-        try:
-            state = state_of(self.working_memory)
-        except Exception:  # a plugin may keep anything in there
-            log.error("OpenAI API: the working memory cannot be copied, the next turn begins without it")
-            return
-        if state:
-            key = key_of(self._person, [*self._turns, Turn("assistant", (reply,))])
-            self.cache.insert(CacheItem(key, state, SECONDS_KEPT))
-
-    def recall_relevant_memories_to_working_memory(self, query: str | None = None) -> Any:
-        self.asker.check()
-        return super().recall_relevant_memories_to_working_memory(query)
-
-    def _store_user_message_in_episodic_memory(self, user_message_text: str) -> None:
-        self.asker.check()
-        super()._store_user_message_in_episodic_memory(user_message_text)
-
-    def _StrayCat__send_ws_json(self, data: Any) -> None:
-        """All that the Cat and its plugins send, tokens and notifications, comes through here."""
-        self.asker.check()
-        if data["type"] == "chat_token" and data["content"]:
-            self._loop.call_soon_threadsafe(self._mailbox.put, data["content"])
-
-    @property
-    def _llm(self) -> Any:
-        llm = CheshireCat()._llm
-        if not isinstance(llm, BaseChatModel):
-            return llm
-        return LLMOfRun(model=llm, asker=self.asker, parameters=_parameters(llm, self._sampling))
-
-
-def _parameters(llm: Any, sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampling parameters as the model's class takes them: those of OpenAI's wire format do."""
-    if not isinstance(llm, BaseChatOpenAI):
-        return {}
-    parameters = dict(sampling)
-    # Newer than the SDK that comes with Cat 1.9.
-    effort = parameters.pop("reasoning_effort", None)
-    return {**parameters, "extra_body": {"reasoning_effort": effort}} if effort else parameters
-
-
-def _history(turns: Sequence[Turn], user_id: str) -> list[Any]:
-    """What was said, as the Cat's own messages."""
-    return [
-        (UserMessage if turn.role == "user" else CatMessage)(user_id=user_id, text="".join(turn.texts))
-        for turn in turns
-    ]
-
-
-def _as_template(texts: Sequence[str]) -> str:
-    """The Cat's prompt is a template, in which a brace of a text must be doubled."""
-    return "".join("\n\n" + text.replace("{", "{{").replace("}", "}}") for text in texts)
 
 
 def _plugin() -> Any:
@@ -339,7 +248,3 @@ def _is_known(custom: Any, credential: str | None, named: str) -> bool:
 
 def _person(user: Any) -> Person:
     return Person(key=user.name, name=user.name, identity=user)
-
-
-def _conversation_key(person: Person) -> str:
-    return f"openai_api_conversation_{person.key}"

@@ -6,13 +6,19 @@ the LLM is asked on the event loop, where a task can be cancelled, and the threa
 
 import asyncio
 import queue
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from .detect import IS_CAT_1
+from .port import Usage
+from .v1_models import Said, say
 
 if IS_CAT_1 or TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
+    from langchain_core.messages import AIMessageChunk
+    from langchain_core.outputs import ChatGenerationChunk
 else:
     BaseChatModel = object
 
@@ -76,12 +82,32 @@ class Asker:
             answers.put(None)
 
 
+class UsageOfRun:
+    """What the LLM reported for its calls in one run."""
+
+    def __init__(self) -> None:
+        self._of_calls: list[Usage | None] = []
+
+    def add(self, usage: Usage | None) -> None:
+        self._of_calls.append(usage)
+
+    def total(self) -> Usage | None:
+        """None unless there were calls and it reported on each."""
+        reported = [usage for usage in self._of_calls if usage is not None]
+        return reduce(add, reported) if reported and len(reported) == len(self._of_calls) else None
+
+
 class LLMOfRun(BaseChatModel):
-    """Stands in for the Cat's chat model in one run. Everything else about it is the model's own."""
+    """Stands in for the Cat's chat model in one run. Everything else about it is the model's own.
+
+    `hear`: gets all that the model says in place of who asked it, who gets text only.
+    """
 
     model: Any
     asker: Any
-    parameters: Mapping[str, Any]
+    parameters: Any
+    usage: Any
+    hear: Any = None
 
     class Config:
         arbitrary_types_allowed = True
@@ -95,21 +121,32 @@ class LLMOfRun(BaseChatModel):
     def _llm_type(self) -> str:
         return str(self.model._llm_type)
 
+    def bind_tools(self, tools: Any, **options: Any) -> Any:
+        """For a plugin that has tools of its own."""
+        return self.bind(**self.model.bind_tools(tools, **options).kwargs)
+
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Any:
-        if not _streams(self.model):
-            (result,) = self.asker.ask(lambda: self._whole(messages, stop, {**self.parameters, **options}))
-            return result
         return _with_whole_characters(generate_from_stream(self._stream(messages, stop, run_manager, **options)))
 
     def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Iterator[Any]:
-        options = {**self.parameters, **options}
-        for chunk in self.asker.ask(lambda: self.model._astream(messages, stop=stop, **options)):
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        """The loop runs for every token."""
+        usage = None
+        try:
+            for said in self.asker.ask(lambda: say(self.model, messages, stop, self.parameters, options)):
+                usage = said.usage or usage
+                chunk = said.chunk if self.hear or not said.calls else _with_calls(said)
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                if self.hear:
+                    self.hear(said)
+                yield chunk
+        finally:
+            self.usage.add(usage)
 
-    async def _whole(self, messages: Any, stop: Any, options: Mapping[str, Any]) -> Any:
-        yield await self.model._agenerate(messages, stop=stop, **options)
+
+def _with_calls(said: Said) -> Any:
+    calls = [dict(zip(("index", "id", "name", "args"), call, strict=True)) for call in said.calls]
+    return ChatGenerationChunk(message=AIMessageChunk(content=said.chunk.text, tool_call_chunks=calls))
 
 
 def _with_whole_characters(result: Any) -> Any:
@@ -121,8 +158,3 @@ def _with_whole_characters(result: Any) -> Any:
             whole = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
             generation.message.content = generation.text = whole
     return result
-
-
-def _streams(model: Any) -> bool:
-    """Whether the model streams by itself, and is meant to (some have a switch for it in the Cat's panel)."""
-    return type(model)._astream is not BaseChatModel._astream and getattr(model, "streaming", True)

@@ -1,41 +1,25 @@
-"""What Cat 1.9 keeps beside the messages, found again by the messages themselves.
+"""What Cat 1.9 keeps beside the messages: it belongs to the conversation, which is the client's.
 
-A form that is being filled in and what plugins put into the working memory belong to the conversation, which is
-the client's. After each turn they are kept under a digest of the person and all that was said up to then; the next
-request finds them by its own earlier messages. So an edited or regenerated turn starts from the state before it,
-two branches do not mix, and a new conversation is new.
+That is a form that is being filled in, and what plugins put into the working memory. A turn that stops for
+calls of the client's functions goes on with it too, and with what the Cat's own tools said before the calls.
 """
 
 import copy
-import hashlib
-import json
-from collections.abc import Sequence
 from typing import Any
-
-from ..conversation import Turn
-from .port import Person
-
-SECONDS_KEPT = 24 * 60 * 60
 
 DERIVED = {"agent_input"}
 """What the Cat puts into the working memory anew in each turn, beside the fields of its class."""
 
 
-def key_of(person: Person, turns: Sequence[Turn]) -> str:
-    """Name of the state after these turns."""
-    said = json.dumps([person.key, [[turn.role, "".join(turn.texts)] for turn in turns]])
-    return f"openai_api_state_{hashlib.sha256(said.encode()).hexdigest()}"
-
-
-def state_of(memory: Any) -> dict[str, Any] | None:
-    """A copy of what the memory holds beside the messages; None when that is nothing.
+def state_of(memory: Any) -> dict[str, Any]:
+    """A copy of what the memory holds beside the messages.
 
     Raises whatever a value of a plugin raises that cannot be copied.
     """
     state = {name: value for name, value in (memory.model_extra or {}).items() if name not in DERIVED}
     if memory.active_form is not None:
         state["active_form"] = memory.active_form
-    return _copy(state, session=None) or None
+    return _copy(state, session=None)
 
 
 def restore(state: dict[str, Any], memory: Any, session: Any) -> None:

@@ -10,12 +10,14 @@ from uuid import UUID, uuid5
 from starlette.requests import Request
 
 from ...settings import Settings as PluginSettings
-from ..conversation import Turn
 from ..errors import InvalidApiKey, UpstreamError
+from ..json_format import json_instruction
 from .detect import IS_CAT_2
 from .mailbox import Mailbox
-from .port import THE_CAT, Access, Caller, Host, Person, Run, Text
-from .v2_llm import parameters_of_run, step_into
+from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run, Text
+from .v2_llm import LLMOfRun, llm_of_run, step_into
+from .v2_state import keep, recalled
+from .v2_tools import ClientTools
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat import config, db, log
@@ -27,12 +29,12 @@ if IS_CAT_2 or TYPE_CHECKING:
     from cat.services.model_providers.default import DefaultModelProvider
     from cat.services.model_providers.openai_compatible import OpenAICompatibleProvider
     from cat.services.service import Service
-    from cat.types import Message, Task, TextContent
+    from cat.types import Task
 
     # Called DB before 2.0.21.
     Store = getattr(db, "Store", None) or db.DB
 else:
-    Directive = Service = object
+    Directive = Service = User = object
 
 END_USERS = UUID("6b1c7d0e-52f5-5c0a-9d52-3a4f0c1d8e77")
 """Namespace of the UUIDs of end users: it must never change, their memory hangs on it."""
@@ -108,9 +110,7 @@ class Cat2(Host):
         return [_model_id(slug) for slug in slugs]
 
     async def has_llm(self) -> bool:
-        core = await ccat().get("config", "core")
-        llm = (await core.load_settings()).default_llm
-        provider = await ccat().get("model_providers", llm.partition(":")[0], raise_error=False)
+        provider = await _provider(await ccat().get("agents", DEFAULT_AGENT))
         if isinstance(provider, OpenAICompatibleProvider):
             return await provider.client() is not None
         return provider is not None and not isinstance(provider, DefaultModelProvider)
@@ -123,52 +123,65 @@ class Cat2(Host):
             if hooks
         )
 
-    async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Text], None]:
+    async def takes(self, model: str, kind: Kind) -> bool:
+        """Its messages have a place for each."""
+        return True
+
+    async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         slug = _agent_slug(run.model)
         agent = await ccat().get("agents", slug)
-        if run.conversation.instructions:
-            agent.directives = [*agent.directives, self._Instructions(run.conversation.instructions)]
-        task = Task(messages=[_message(turn) for turn in run.conversation.turns], stream=live)
-        voice = _Voice(agent, run.timeout)
+        mailbox = Mailbox(run.timeout)
+        llm = LLMOfRun(run, mailbox, live=live)
+        instructions = [*run.conversation.instructions]
+        if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
+            instructions.append(json_instruction(run.format))
+        client_tools = ClientTools(agent, llm, run.functions)
+        agent.directives = [*agent.directives, self._AddedByClient(instructions, client_tools)]
+        task = Task(messages=await recalled(run), stream=live)
+        voice = _Voice(agent, mailbox)
         providers = await ccat().get_all("model_providers")
         step_into(provider for provider in providers.values() if isinstance(provider, OpenAICompatibleProvider))
 
-        async def answer() -> list[str]:
+        async def answer() -> str:
             # This task has a context of its own, so the person and the stream are this run's alone.
             stream = voice.hear if live else None
-            set_ctx(Ctx(user=run.person.identity, request=run.request, stream=stream))
-            parameters_of_run.set(run.sampling)
+            user = run.person.identity
+            set_ctx(Ctx(user=user if run.remember else _Guest.of(user), request=run.request, stream=stream))
+            llm_of_run.set(llm)
             try:
                 result = await agent(task)
-                return [message.text for message in result.messages if message.role == "assistant"]
+                return _join(message.text for message in result.messages if message.role == "assistant")
             finally:
-                voice.mailbox.end()
+                mailbox.end()
 
         answering = asyncio.create_task(answer())
         try:
             # Not live there are no texts, only the end.
-            async for texts in voice.mailbox.texts():
-                yield texts
+            async for events in mailbox.events():
+                yield events
             await asyncio.wait([answering])
             try:
-                reply = _join(answering.result())
+                reply = answering.result()
             except (Exception, asyncio.CancelledError) as error:
                 log.error(f"OpenAI API: the agent {slug} failed: {type(error).__name__}")
                 raise UpstreamError from error
             # What an agent says without its LLM, such as the note that none is configured, has no tokens.
-            if rest := voice.mailbox.rest_of(reply):
-                yield rest
+            calls = [] if llm.has_told_calls else llm.calls.whole()
+            yield [*mailbox.rest_of(reply), *calls, llm.end()]
         finally:
-            voice.mailbox.close()
+            mailbox.close()
             answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
+            (answer_or_end,) = await asyncio.gather(answering, return_exceptions=True)
+            if run.remember:
+                # Of a reply that was cut the client may have the beginning.
+                said = answer_or_end if isinstance(answer_or_end, str) else mailbox.said()
+                await keep(run, said, llm.calls.all(), client_tools.said)
 
-    async def kept_turns(self, person: Person) -> list[Turn]:
-        kept = await Store.load(_conversation_key(person), default=[])
-        return [Turn(role, (text,)) for role, text in kept]
+    async def load(self, key: str) -> Any:
+        return await Store.load(key)
 
-    async def keep_turns(self, person: Person, turns: Sequence[Turn]) -> None:
-        await Store.save(_conversation_key(person), [[turn.role, "".join(turn.texts)] for turn in turns])
+    async def save(self, key: str, value: Any) -> None:
+        await Store.save(key, value)
 
     def log_info(self, message: str) -> None:
         log.info(message)
@@ -177,16 +190,36 @@ class Cat2(Host):
         log.error(message)
 
     # Inside the class, where the Cat's loader does not look: it would offer it to every agent.
-    class _Instructions(Directive):
-        """The client's system and developer texts, after the agent's own prompt."""
+    class _AddedByClient(Directive):
+        """What the client adds to an agent: its texts behind the agent's own prompt, its functions beside its
+        tools."""
 
-        slug = "openai_api_instructions"
+        slug = "openai_api_client"
 
-        def __init__(self, texts: Sequence[str]) -> None:
+        def __init__(self, texts: Sequence[str], tools: ClientTools) -> None:
             self.texts = texts
+            self.tools = tools
 
         async def start(self, agent: Any) -> None:
             agent.system_prompt = "\n\n".join(filter(None, [agent.system_prompt, *self.texts]))
+            self.tools.offer()
+
+        async def step(self, agent: Any) -> None:
+            self.tools.next_step()
+
+
+class _Guest(User):
+    """A person who leaves no trace: what plugins keep for them can be read as ever, and nothing is added to it."""
+
+    @classmethod
+    def of(cls, user: Any) -> "_Guest":
+        return cls.model_construct(**dict(user))
+
+    async def save(self, key: str, value: Any) -> Any:
+        return value
+
+    async def delete(self, key: str) -> bool:
+        return False
 
 
 class _Voice:
@@ -196,8 +229,8 @@ class _Voice:
     tools is no part of its reply.
     """
 
-    def __init__(self, agent: Any, timeout: float) -> None:
-        self.mailbox = Mailbox(timeout)
+    def __init__(self, agent: Any, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
         self._tools_running = 0
         self._new_message = False
         self._call_tool = agent.call_tool
@@ -213,7 +246,7 @@ class _Voice:
             if self._new_message:
                 self._new_message = False
                 delta = _gap(self.mailbox.last(), delta) + delta
-            self.mailbox.put(delta)
+            self.mailbox.put(Text(delta))
             await self.mailbox.let_read()
         elif kind == agui.EventType.TEXT_MESSAGE_START:
             self._new_message = True
@@ -239,8 +272,11 @@ def _gap(before: str, after: str) -> str:
     return "" if not before or before[-1].isspace() or after[0].isspace() else "\n\n"
 
 
-def _message(turn: Turn) -> Any:
-    return Message(role=turn.role, content=[TextContent(text=text) for text in turn.texts])
+async def _provider(agent: Any) -> Any:
+    """The model provider that an agent's LLM comes from; None where there is none of that name."""
+    core = await ccat().get("config", "core")
+    slug = agent.model or (await core.load_settings()).default_llm
+    return await ccat().get("model_providers", slug.partition(":")[0], raise_error=False)
 
 
 def _person(user: Any) -> Person:
@@ -253,7 +289,3 @@ def _model_id(slug: str) -> str:
 
 def _agent_slug(model: str) -> str:
     return model.removeprefix(f"{THE_CAT}:") if model != THE_CAT else DEFAULT_AGENT
-
-
-def _conversation_key(person: Person) -> str:
-    return f"openai_api_conversation_{person.key}"

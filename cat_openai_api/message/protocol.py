@@ -2,8 +2,7 @@
 
 from pydantic import ConfigDict, Field
 
-from ..chat.protocol import LONGEST_NAME
-from ..wire import WireReply, WireRequest
+from ..wire import LONGEST_NAME, WireReply, WireRequest
 
 
 class MessageRequest(WireRequest):

@@ -12,7 +12,7 @@ from .serving import addressee, answer
 async def send_message(wanted: MessageRequest, request: ApiRequest) -> Response:
     """One message, one reply. The Cat keeps the conversation of each user."""
     settings = await request.settings()
-    person = addressee(wanted, request.caller)
+    person = addressee(wanted, request, settings)
     leave = await request.admit(person)
     try:
         return json_reply(await unless_gone(request, answer(wanted, person, settings, request)))

@@ -8,6 +8,9 @@ from cat.mad_hatter.decorators import endpoint, hook, tool
 from fastapi import Request
 
 lost: dict[str, Any] = {}
+rings: list[str] = []
+
+GRIN = {"type": "function", "function": {"name": "grin", "description": "Grin.", "parameters": {"type": "object"}}}
 
 
 @endpoint.get("/wonderland/tasks", prefix="")
@@ -46,6 +49,20 @@ def clock(tool_input: str, cat: Any) -> str:
     return "  It is tea {time}.\n"
 
 
+def visit(cat: Any) -> list[int]:
+    """One more, in what the Cat keeps beside the messages."""
+    visits = getattr(cat.working_memory, "visits", [])
+    cat.working_memory.visits = [*visits, len(visits) + 1]
+    return cat.working_memory.visits
+
+
+@tool(examples=["ring the bell in wonderland"])
+def bell(tool_input: str, cat: Any) -> str:
+    """Ring the bell at the door."""
+    rings.append(tool_input)
+    return f"Ding {{dong}} {len(rings)}, visits: {visit(cat)}."
+
+
 @hook
 def before_cat_recalls_procedural_memories(config: dict[str, Any], cat: Any) -> dict[str, Any]:
     """Offer every tool and form to messages that ask for it: otherwise only what resembles the message is."""
@@ -56,18 +73,28 @@ def before_cat_recalls_procedural_memories(config: dict[str, Any], cat: Any) -> 
 
 
 @hook
+def before_cat_recalls_episodic_memories(config: dict[str, Any], cat: Any) -> dict[str, Any]:
+    """Remind a person of all that it has said, where a message asks for it."""
+    if "[memories]" in cat.working_memory.user_message_json.text:
+        config["threshold"] = 0.0
+        config["k"] = 100
+    return config
+
+
+@hook
 def fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
     if cat.working_memory.user_message_json.text == "Quick!":
         reply["output"] = "  Faster, {faster}!\n"
+    if cat.working_memory.user_message_json.text.startswith("Grin: "):
+        said = cat._llm.bind_tools([GRIN]).invoke(cat.working_memory.user_message_json.text)
+        reply["output"] = " ".join(f"{call['name']} {call['args']}" for call in said.tool_calls)
     return reply
 
 
 @hook
 def agent_fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
     if cat.working_memory.user_message_json.text == "Count me.":
-        visits = getattr(cat.working_memory, "visits", [])
-        cat.working_memory.visits = [*visits, len(visits) + 1]
-        reply["output"] = f"Visits: {cat.working_memory.visits}"
+        reply["output"] = f"Visits: {visit(cat)}"
     if cat.working_memory.user_message_json.text == "Off with their heads!":
         reply["output"] = "  Said the Queen {of} Hearts.\n"
     return reply
@@ -83,4 +110,10 @@ def before_cat_reads_message(message: Any, cat: Any) -> Any:
     if message.text.startswith("Whisper: "):
         cat.send_ws_message("A notification for whoever listens.")
         cat.send_chat_message("A message beside the reply.")
+    if message.text.startswith("Think twice: "):
+        cat.llm(message.text)
+    if message.text.startswith("Mirror: "):
+        message.text = message.text.replace("Mirror: ", "Looking-glass: ")
+    if message.text.startswith("No pictures: "):
+        message.image = None
     return message

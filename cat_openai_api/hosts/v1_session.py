@@ -1,0 +1,219 @@
+"""A session of Cat 1.9 for one run: its memory, its LLM, and what comes of it."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from ..conversation import Turn
+from ..json_format import json_instruction
+from .calls import ClientCalls
+from .detect import IS_CAT_1
+from .mailbox import Mailbox
+from .port import End, Event, Fingerprint, Refusal, Run, Text
+from .transcript import SECONDS_KEPT, Kept, called_by, found, keys_of, with_another
+from .v1_llm import Asker, LLMOfRun, RunEnded, UsageOfRun
+from .v1_messages import UserTurn, for_llm, messages_of
+from .v1_models import Parameters, Said, takes_json
+from .v1_state import restore, state_of
+
+if IS_CAT_1 or TYPE_CHECKING:
+    from cat.agents.memory_agent import MemoryAgent
+    from cat.cache.cache_item import CacheItem
+    from cat.log import log
+    from cat.looking_glass.cheshire_cat import CheshireCat
+    from cat.looking_glass.stray_cat import StrayCat
+    from cat.memory.working_memory import WorkingMemory
+    from langchain_core.language_models.chat_models import BaseChatModel
+else:
+    StrayCat = WorkingMemory = object
+
+
+CUT_SHORT: Mapping[str, Literal["length", "content_filter"]] = {
+    "length": "length",
+    "content_filter": "content_filter",
+}
+"""The finish reasons of an LLM that are those of the reply."""
+
+
+class UnknownFunction(Exception):
+    """The LLM called what nobody has offered it."""
+
+
+class Memory(WorkingMemory):
+    """The working memory of one run. The Cat's own forgets all but the last 20 messages."""
+
+    history: list[Any] = Field(default_factory=list)
+
+    _after_question: list[Any] = PrivateAttr(default_factory=list)
+    """Calls of the client's functions and their results, where the run goes on with those."""
+
+    def update_history(self, message: Any) -> None:
+        self.history = [*self.history, message]
+        if message is self.user_message_json:
+            self.history += self._after_question
+
+    def langchainfy_chat_history(self, latest_n: int | None = None) -> list[Any]:
+        return for_llm(self.history)
+
+
+class Session(StrayCat):
+    """The conversation is the client's, and what the Cat sends goes to nobody's web socket.
+
+    The run's question is the last turn of the user, also where the client's functions have been called since.
+    """
+
+    def __init__(self, run: Run, asker: Asker, loop: asyncio.AbstractEventLoop, mailbox: Mailbox) -> None:
+        self.asker = asker
+        self.openai_api_instructions = _as_template(_instructions(run))
+        self.openai_api_tools_output = ""
+        self._loop = loop
+        self._mailbox = mailbox
+        self._run = run
+        self._turns = run.conversation.turns
+        self._keys = keys_of(run.person, run.model, self._turns)
+        self._has_state = False
+        self._asked = max((place for place, turn in enumerate(self._turns) if turn.role == "user"), default=-1)
+        self._usage = UsageOfRun()
+        self._calls = ClientCalls(run.functions)
+        self._refusal: list[str] = []
+        self._finish_reason: str | None = None
+        self._fingerprint: str | None = None
+        super().__init__(run.person.identity)
+
+    def answer(self) -> Any:
+        """In a thread: the Cat's message, or a dict that tells of an error."""
+        question = self._turns[self._asked] if self._asked >= 0 else Turn("user", ())
+        try:
+            self._find_state()
+            reply = self.run(UserTurn(question, self.user_id), return_message=True)
+            self.asker.check()
+        except RunEnded:
+            # Of a reply that was cut the client may have the beginning.
+            self._keep_state(self._mailbox.said())
+            return {"error": "ended"}
+        if not isinstance(reply, dict):
+            self._keep_state(reply.text)
+        return reply
+
+    def whole(self, text: str) -> list[Event]:
+        """The reply at once, `text` what the hooks left of it."""
+        refusal = "".join(self._refusal)
+        return [
+            *([Fingerprint(self._fingerprint)] if self._fingerprint else []),
+            *([Text(text)] if text else []),
+            *([Refusal(refusal)] if refusal else []),
+            *self._calls.whole(),
+        ]
+
+    def end(self) -> End:
+        reason = CUT_SHORT.get(self._finish_reason or "")
+        return End(reason, self._usage.total())
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the turn has been begun by a request before, which the client's functions have answered."""
+        return self._asked < len(self._turns) - 1
+
+    def load_working_memory_from_cache(self) -> None:
+        messages = messages_of(self._turns, self.user_id)
+        self.working_memory = Memory(history=messages[: max(self._asked, 0)])
+        self.working_memory._after_question = messages[self._asked + 1 :]
+
+    def update_working_memory_cache(self) -> None:
+        """The client keeps the conversation; the user's own chat stays as it is."""
+
+    def _find_state(self) -> None:
+        """That after the last calls, where the turn goes on, or else that before the question."""
+        places = [place for place, turn in enumerate(self._turns) if turn.role == "assistant"]
+        before = [place for place in places if place < self._asked]
+        for place in (places[-1:] if self._goes_on else []) + before[-1:]:
+            if kept := found(self._kept(self._keys[place]), self._turns[place]):
+                self._has_state = True
+                state, self.openai_api_tools_output = kept.state
+                restore(state, self.working_memory, self)
+                return
+
+    def _keep_state(self, reply: str) -> None:
+        """Keep what this run leaves beside the messages, for the one after `reply` and its calls."""
+        calls = self._calls.all()
+        try:
+            state = state_of(self.working_memory)
+        except Exception:  # a plugin may keep anything in there
+            log.error("OpenAI API: the working memory cannot be copied, the next turn begins without it")
+            return
+        tools_output = self._tools_output() if calls else ""
+        if self._run.remember and (state or tools_output or self._has_state):
+            kept = Kept(reply, called_by(calls), (state, tools_output))
+            replies = [(one.reply, one.called, one.state) for one in with_another(self._kept(self._keys[-1]), kept)]
+            self.cache.insert(CacheItem(f"openai_api_state_{self._keys[-1]}", replies, SECONDS_KEPT))
+
+    def _kept(self, key: str) -> list[Kept]:
+        """In plain types: the Cat's cache may pickle them."""
+        return [Kept(*one) for one in self.cache.get_value(f"openai_api_state_{key}") or ()]
+
+    def _tools_output(self) -> str:
+        return getattr(getattr(self.working_memory, "agent_input", None), "tools_output", "")
+
+    def recall_relevant_memories_to_working_memory(self, query: str | None = None) -> Any:
+        self.asker.check()
+        result = super().recall_relevant_memories_to_working_memory(query)
+        if self.openai_api_tools_output:
+            # The Cat's tools have run in this turn.
+            self.working_memory.procedural_memories = []
+        return result
+
+    def _store_user_message_in_episodic_memory(self, user_message_text: str) -> None:
+        self.asker.check()
+        if self._run.remember and not self._goes_on:
+            super()._store_user_message_in_episodic_memory(user_message_text)
+
+    def _StrayCat__send_ws_json(self, data: Any) -> None:
+        """All that the Cat and its plugins send, tokens and notifications, comes through here."""
+        self.asker.check()
+        if data["type"] == "chat_token" and data["content"]:
+            self._send(Text(data["content"]))
+
+    def _send(self, event: Event) -> None:
+        self._loop.call_soon_threadsafe(self._mailbox.put, event)
+
+    @property
+    def _llm(self) -> Any:
+        """For the main prompt with all that the client wants of it; elsewhere with its sampling alone."""
+        llm = CheshireCat()._llm
+        if not isinstance(llm, BaseChatModel):
+            return llm
+        run, hear = self._run, None
+        parameters = Parameters(sampling=run.sampling)
+        if isinstance(sys._getframe(1).f_locals.get("self"), MemoryAgent):
+            parameters, hear = Parameters(run.sampling, run.functions, run.format), self._hear
+        return LLMOfRun(model=llm, asker=self.asker, parameters=parameters, usage=self._usage, hear=hear)
+
+    def _hear(self, said: Said) -> None:
+        """What the LLM says beside text to the main prompt. This runs for every token."""
+        if said.system_fingerprint and said.system_fingerprint != self._fingerprint:
+            self._fingerprint = said.system_fingerprint
+            self._send(Fingerprint(said.system_fingerprint))
+        if said.refusal:
+            self._refusal.append(said.refusal)
+            self._send(Refusal(said.refusal))
+        for call in said.calls:
+            if delta := self._calls.hear(*call):
+                self._send(delta)
+            elif not self._calls.is_clients_at(call[0]):
+                raise UnknownFunction(call[2])
+        self._finish_reason = said.finish_reason or self._finish_reason
+
+
+def _instructions(run: Run) -> list[str]:
+    """The client's, and the form of the reply where the LLM takes it in no other way."""
+    if run.format is None or takes_json(CheshireCat()._llm):
+        return list(run.conversation.instructions)
+    return [*run.conversation.instructions, json_instruction(run.format)]
+
+
+def _as_template(texts: list[str]) -> str:
+    """The Cat's prompt is a template, in which a brace of a text must be doubled."""
+    return "".join("\n\n" + text.replace("{", "{{").replace("}", "}}") for text in texts)

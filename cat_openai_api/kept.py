@@ -1,0 +1,80 @@
+"""The conversation that the Cat itself keeps with a person: its own side of the setting `history` = cat."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from pydantic import TypeAdapter, ValidationError
+
+from .conversation import Turn
+from .hosts.current import host
+from .hosts.port import Person
+from .wire import encode
+
+MOST_TURNS = 40
+"""Messages of a conversation, the Cat's own included."""
+
+MOST_BYTES = 8_000_000
+"""Of a conversation: images are kept as well."""
+
+_turns = TypeAdapter(list[Turn])
+
+_turn_taking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+"""A lock for each conversation that is being continued: two messages at once get one order."""
+
+
+class KeptConversation:
+    """`turns`: what was said up to now, oldest first."""
+
+    def __init__(self, key: str, turns: Sequence[Turn]) -> None:
+        self._key = key
+        self.turns = list(turns)
+
+    def before(self, asked: Sequence[Turn]) -> list[Turn]:
+        """What was said before these turns of the client's, which begin with a question.
+
+        Where they go on after it, with calls and their results, the question has been kept with the calls.
+        """
+        questions = [place for place, turn in enumerate(self.turns) if turn.role == "user"]
+        if len(asked) > 1 and questions and self.turns[questions[-1]].text == asked[0].text:
+            return self.turns[: questions[-1]]
+        return self.turns
+
+    async def add(self, asked: Sequence[Turn], reply: Turn) -> None:
+        """Keep what was said now."""
+        self.turns = _newest([*self.before(asked), *asked, reply])
+        try:
+            await host.save(self._key, _turns.dump_python(self.turns, mode="json"))
+        except Exception:  # the storage's own, whichever it is: the reply is there all the same
+            host.log_error("OpenAI API: a conversation cannot be kept, the next message will not find this one")
+
+
+@asynccontextmanager
+async def kept_conversation(person: Person, model: str) -> AsyncGenerator[KeptConversation, None]:
+    """The person's conversation with the model, for one at a time who continues it."""
+    key = f"openai_api_conversation_{model}_{person.key}"
+    async with _turn_taking.setdefault(key, asyncio.Lock()):
+        yield KeptConversation(key, await _loaded(key))
+
+
+async def _loaded(key: str) -> list[Turn]:
+    kept = await host.load(key)
+    try:
+        return _turns.validate_python(kept or [])
+    except ValidationError:
+        host.log_error("OpenAI API: a kept conversation cannot be read, a new one begins")
+        return []
+
+
+def _newest(turns: list[Turn]) -> list[Turn]:
+    """The last ones that there is room for, from a message of the user's on: results need their calls."""
+    room, first = MOST_BYTES, len(turns)
+    while first and len(turns) - first < MOST_TURNS:
+        room -= len(encode(_turns.dump_python([turns[first - 1]], mode="json")))
+        if room < 0:
+            break
+        first -= 1
+    while first < len(turns) and turns[first].role != "user":
+        first += 1
+    return turns[first:]
