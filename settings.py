@@ -81,6 +81,18 @@ class Settings(BaseModel):
         title="Requests at once",
         description="Further ones are refused with 503 until a place is free. 0 to 10000; 0: no limit.",
     )
+    rate_limit_storage: str = Field(
+        "memory://",
+        max_length=1000,
+        title="Rate limit storage",
+        description="Where requests are counted. memory:// is each Cat by itself; a Redis URL, such as "
+        "redis://localhost:6379, is one count for several Cats.",
+    )
+    metrics: bool = Field(
+        False,
+        title="Metrics",
+        description="Serve numbers for Prometheus at /custom/metrics, to the Cat's API key and to admins.",
+    )
     fetch_remote_images: bool = Field(
         False,
         title="Fetch remote images",

@@ -83,6 +83,16 @@ class Cat(ABC):
         link_entries(PLUGINS / self.test_plugin, self.plugins / "wonderland")
 
     def start(self, **environment: str) -> "Cat":
+        self._launch(environment)
+        self._started()
+        return self
+
+    def restart(self, **environment: str) -> None:
+        """Its data and which plugins are active stay as they are."""
+        self.stop()
+        self._launch(environment)
+
+    def _launch(self, environment: dict[str, str]) -> None:
         log = (self.home / "log").open("ab")
         self._process = subprocess.Popen(
             self._command(),
@@ -99,8 +109,6 @@ class Cat(ABC):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the Cat did not start:\n{self.log()}")
             time.sleep(0.05)
-        self._started()
-        return self
 
     def stop(self) -> int:
         """The exit code."""

@@ -98,6 +98,19 @@ def test_what_a_plugin_keeps_belongs_to_the_conversation(client: OpenAI, somebod
     assert Chat(client, somebody + "x", twice.messages).say("Count me.")[0] == "Visits: [1]"
 
 
+def test_it_is_found_where_the_client_has_trimmed_or_the_limit_has_cut_the_reply(
+    http: httpx.Client, somebody: str
+) -> None:
+    question = {"role": "user", "content": "Count me."}
+    body = {"model": "cheshire-cat", "user": somebody}
+    cut = http.post(CHAT, json={**body, "messages": [question], "max_tokens": 2}).json()["choices"][0]
+    assert cut["finish_reason"] == "length"
+    for got in (cut["message"]["content"], f"\n{cut['message']['content']}  "):
+        messages = [question, {"role": "assistant", "content": got}, question]
+        reply = http.post(CHAT, json={**body, "messages": messages}).json()
+        assert reply["choices"][0]["message"]["content"] == "Visits: [1, 2]"
+
+
 def test_a_plugins_prompt_comes_before_the_clients_instructions(
     http: httpx.Client, upstream: Upstream, tag: str, somebody: str
 ) -> None:

@@ -91,6 +91,7 @@ def imported() -> tuple[list[tuple[str, str]], list[str]]:
 
 
 NOT_OFFERED = {
+    "cat.convo.messages.ConversationMessage": {"message", "role", "__init__"},
     "cat.convo.messages.CatMessage": {"message", "role"},
     "cat.convo.messages.UserMessage": {"message", "role", "__init__"},
 }
@@ -248,12 +249,39 @@ RUNS: dict[str, dict[str, Any]] = {
     "with a brace too many": {"plan": {"agent_prompt_prefix": "a { b"}},
     "with a long history": {"turns": 25},
     "with a history": {"turns": 3},
+    "with a message of a plugin's own kind in the history": {"turns": 1, "told": "a tale"},
+    "with a message and a memory of a plugin's own kind": {"note": ["a", "note"], "plan": {"own_memory": True}},
+    "with an image": {"media": {"image": "data:image/png;base64,iVBORw0KGgo="}, "turns": 2},
+    "with audio": {"media": {"audio": "data:audio/wav;base64,UklGRg=="}},
+    "with a question beside": {"plan": {"asks": "who are {you}"}},
+    "with something said by tools before": {"plan": {"tools_output": "Said {before}."}},
     "over the web socket": {"return": False, "notes": ["a note"]},
     "over the web socket, refused": {"return": False, "fail_status": 400},
     "with a tool": {
         "plan": {"tool": "probe_number"},
         "say": ['```{"action": "probe_number", "action_input": 7}```'],
     },
+    "with a tool that gets an object": {
+        "plan": {"tool": "probe_number"},
+        "say": ['{"action": "probe_number", "action_input": {"a": 1}}'],
+    },
+    "with a tool that gets nothing": {
+        "plan": {"tool": "probe_number"},
+        "say": ['{"action": "probe_number", "action_input": None}'],
+    },
+    "with a tool after others": {
+        "plan": {"tool": "probe_number", "tools_output": "Said before."},
+        "say": ['{"action": "probe_number", "action_input": "7"}'],
+    },
+    "with a tool that was forgotten after the recall": {
+        "plan": {"tool": "probe_number", "no_procedures": True, "tools_output": "Said before."},
+    },
+    "that ends before a tool": {
+        "plan": {"tool": "probe_number", "ends_at": "The tool runs."},
+        "say": ['{"action": "probe_number", "action_input": "7"}'],
+    },
+    "that ends at a token": {"plan": {"ends_at": "hello."}},
+    "that ends in a hook": {"plan": {"ends_at": "a hook"}},
     "with a tool's own reply": {"plan": {"tool": "direct"}, "say": ['{"action": "direct", "action_input": "7"}']},
     "with a tool nobody has": {
         "plan": {"tool": "probe_number"},
@@ -298,6 +326,42 @@ def test_what_was_said_comes_back_as_memory_and_history(pair: Pair, upstream: Up
     *_, last = same(pair, look)
     assert sorted(last[0]["recalled"]) == ["the queen of hearts", "the queen of spades"]
     assert len(last[0]["history"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("limits", "count"), [({"k": 1}, 1), ({"k": 100, "threshold": 0}, 3), ({"threshold": 0.99}, 1)], ids=str
+)
+def test_a_hook_says_how_much_is_remembered(
+    pair: Pair, upstream: Upstream, tag: str, limits: dict[str, float], count: int
+) -> None:
+    def look(cat: Cat1) -> Any:
+        for text in ("the queen of hearts", "the queen of spades", "nothing like it"):
+            ran(upstream, tag, text)(cat)
+        asked = script("the queen of hearts", tag=tag, say="ok")
+        return ran(upstream, tag, asked, plan={"cat_recall_query": "the queen of hearts", "episodic": limits})(cat)
+
+    seen, _ = same(pair, look)
+    assert seen["recalled"][:1] == ["the queen of hearts"]
+    assert len(seen["recalled"]) == count
+
+
+MESSAGES: list[dict[str, Any]] = [
+    {"text": "hi {there}"},
+    {"text": ""},
+    {"image": "data:image/png;base64,iVBORw0KGgo="},
+    {"text": "see", "image": "data:image/png;base64,iVBORw0KGgo=", "audio": "data:audio/wav;base64,UklGRg=="},
+    {"text": "hi", "who": "AI"},
+    {"text": "hi", "who": "AI", "image": "data:image/png;base64,iVBORw0KGgo="},
+]
+
+
+def test_messages_are_alike(pair: Pair) -> None:
+    def look(cat: Cat1) -> Any:
+        return cat.http.post("/custom/probe/messages", json=MESSAGES).raise_for_status().json()
+
+    seen = same(pair, look)
+    assert seen["noted"] == [True, "bob", None, True]
+    assert seen["copied"] == ["Noted", [1], False, True]
 
 
 def test_a_session_asks_the_llm_itself(pair: Pair) -> None:
@@ -445,7 +509,8 @@ def test_the_hooks_are_known_alike(pair: Pair) -> None:
 
 
 def test_the_cache(pair: Pair) -> None:
-    assert same(pair, lambda cat: cat.http.post("/custom/probe/cache").json()) == [["a"], None, None]
+    seen = same(pair, lambda cat: cat.http.post("/custom/probe/cache").json())
+    assert seen == [["a"], None, None, [{"c": 1}, "d"]]
 
 
 def test_errors_of_endpoints(pair: Pair) -> None:

@@ -135,6 +135,8 @@ def test_the_settings_have_the_contracts_defaults_and_ranges(cat: Cat) -> None:
         "debug_mode": False,
         "request_timeout": 120,
         "max_concurrent_requests": 100,
+        "rate_limit_storage": "memory://",
+        "metrics": False,
         "fetch_remote_images": False,
         "model_aliases": "",
         "end_user_headers": "X-OpenWebUI-User-Id, X-User-Id",

@@ -78,9 +78,10 @@ def test_each_chunk_leaves_as_its_token_arrives(client: OpenAI, upstream: Upstre
 
 @pytest.mark.skipif(WHICH != "2", reason="Cheshire Cat 1.9 reads its LLM ahead of its thread")
 def test_an_llm_that_is_quicker_than_its_reader_is_read_as_it_is_sent(
-    http: httpx.Client, upstream: Upstream, tag: str
+    http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str
 ) -> None:
     """The first words are here while the LLM, which makes no pause, still has most of its reply to send."""
+    settings(max_tokens=0)
     request = body_for(script("hi", tag=tag, say=" word", repeat=30_000))
     with http.stream("POST", "/v1/chat/completions", json=request) as reply:
         next(chunk for chunk in reply.iter_text() if " word" in chunk)

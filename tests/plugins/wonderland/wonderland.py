@@ -39,6 +39,19 @@ class Hatter(Agent):
     system_prompt = "You are the Hatter."
 
 
+class Mirror(Agent):
+    slug = "mirror"
+    name = "Mirror"
+    description = "Remembers what each person said."
+
+    async def get_system_prompt(self) -> str:
+        return f"The person before you is {user.name!r}.\nThey said before: {await user.load('said', [])}"
+
+    async def finish(self) -> None:
+        await super().finish()
+        await user.save("said", [*await user.load("said", []), self.task.messages[-1].text])
+
+
 class Dormouse(Agent):
     slug = "dormouse"
     name = "Dormouse"

@@ -102,7 +102,9 @@ def agent_fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
 
 @hook
 def agent_prompt_prefix(prefix: str, cat: Any) -> str:
-    return f"{prefix}\nThe person before you is {cat.user_id!r}."
+    # The prompt is a template.
+    person = repr(cat.user_id).replace("{", "{{").replace("}", "}}")
+    return f"{prefix}\nThe person before you is {person}."
 
 
 @hook

@@ -1,17 +1,20 @@
 """A plugin that lets a test look at its Cat from within. Runs in Cheshire Cat 1.9 and in our double of it."""
 
 import sys
-from typing import Annotated
+from copy import deepcopy
+from typing import Annotated, Any
 
+from cat.agents.memory_agent import MemoryAgent
 from cat.auth.auth_utils import is_jwt
 from cat.auth.permissions import AuthPermission, AuthResource, AuthUserInfo, check_permissions
 from cat.cache.cache_item import CacheItem
-from cat.convo.messages import CatMessage, UserMessage
+from cat.convo.messages import CatMessage, ConversationMessage, UserMessage
 from cat.looking_glass.cheshire_cat import CheshireCat
 from cat.looking_glass.stray_cat import StrayCat
 from cat.mad_hatter.decorators import endpoint, hook, plugin, tool
+from cat.memory.working_memory import WorkingMemory
 from fastapi import Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 
 class ProbeSettings(BaseModel):
@@ -24,16 +27,63 @@ def settings_model():
     return ProbeSettings
 
 
+class Ended(BaseException):
+    """What nobody may swallow."""
+
+
+class Noted(UserMessage):
+    _note: Any = PrivateAttr(None)
+
+    def __init__(self, note, **fields):
+        super().__init__(**fields)
+        self._note = note
+
+
+class Told(ConversationMessage):
+    who: str = "Third"
+
+    def langchainfy(self):
+        return UserMessage(user_id=self.user_id, who=self.who, text=f"told: {self.text}").langchainfy()
+
+
+class Memory(WorkingMemory):
+    history: list[Any] = Field(default_factory=list)
+
+    _updates: list[Any] = PrivateAttr(default_factory=list)
+
+    def update_history(self, message):
+        self._updates.append([type(message).__name__, message is self.user_message_json])
+        super().update_history(message)
+
+
 class Session(StrayCat):
     """`plan` has for each hook what it shall return."""
 
     def __init__(self, user, plan):
         self.plan = plan
         self.sent = []
+        self.asked_main_prompt = []
         super().__init__(user)
 
+    def load_working_memory_from_cache(self):
+        super().load_working_memory_from_cache()
+        if self.plan.get("own_memory"):
+            self.working_memory = Memory(history=self.working_memory.history)
+
+    def recall_relevant_memories_to_working_memory(self, query=None):
+        super().recall_relevant_memories_to_working_memory(query)
+        if self.plan.get("no_procedures"):
+            self.working_memory.procedural_memories = []
+
     def _StrayCat__send_ws_json(self, data):
+        if self.plan.get("ends_at") == data.get("content"):
+            raise Ended
         self.sent.append(data)
+
+    @property
+    def _llm(self):
+        self.asked_main_prompt.append(isinstance(sys._getframe(1).f_locals.get("self"), MemoryAgent))
+        return super()._llm
 
 
 def planned(name, default, cat):
@@ -52,6 +102,10 @@ def agent_fast_reply(reply, cat):
 
 @hook
 def before_cat_reads_message(message, cat):
+    if planned("asks", "", cat):
+        cat.llm(planned("asks", "", cat))
+    if planned("ends_at", "", cat) == "a hook":
+        raise Ended
     message.text = planned("before_cat_reads_message", message.text, cat)
     return message
 
@@ -65,6 +119,11 @@ def before_cat_sends_message(message, cat):
 @hook(priority=3)
 def cat_recall_query(query, cat):
     return planned("cat_recall_query", query, cat)
+
+
+@hook
+def before_cat_recalls_episodic_memories(config, cat):
+    return {**config, **planned("episodic", {}, cat)}
 
 
 @hook
@@ -88,6 +147,8 @@ def last_prefix(prefix, cat):
 def before_agent_starts(agent_input, cat):
     if planned("broken_hook", False, cat):
         raise RuntimeError("a hook that fails")
+    agent_input.tools_output = planned("tools_output", agent_input.tools_output, cat)
+    return agent_input
 
 
 @tool(examples=["which probe is it"])
@@ -110,22 +171,58 @@ def run(body: dict):
     for number in range(body.get("turns", 0)):
         message = (CatMessage if number % 2 else UserMessage)(user_id=cat.user_id, text=f"turn {number}")
         cat.working_memory.update_history(message)
+    if "told" in body:
+        cat.working_memory.update_history(Told(user_id=cat.user_id, text=body["told"]))
     for text in body.get("notes", []):
         cat.send_ws_message(text)
-    result = cat.run({"text": body["text"], "user_id": "somebody else"}, return_message=body.get("return", True))
+    message = {"text": body["text"], "user_id": "somebody else", **body.get("media", {})}
+    message = Noted(body["note"], **message) if "note" in body else message
+    try:
+        result = cat.run(message, return_message=body.get("return", True))
+    except Ended:
+        result = {"ended": True}
     if not isinstance(result, dict) and result is not None:
         kept = result.model_dump()
         result = {name: kept[name] for name in ("user_id", "who", "text", "type", "content", "image")}
     memory = cat.working_memory
+    agent_input = memory.get("agent_input")
     kept = cat.cache.get_value(f"{cat.user_id}_working_memory")
     return {
         "result": result,
         "sent": cat.sent,
-        "history": [[message.who, message.text] for message in memory.history],
+        "history": [[message.who, message.text, message.image, message.audio] for message in memory.history],
+        "noted": [getattr(message, "_note", None) for message in memory.history],
+        "updates": getattr(memory, "_updates", None),
         "chain": [[message.type, message.name, message.content] for message in memory.langchainfy_chat_history()],
+        "line": memory.stringify_chat_history(1),
         "asked": memory.user_message_json.text,
+        "asked_main_prompt": cat.asked_main_prompt,
         "recalled": [memory_[0].page_content for memory_ in memory.episodic_memories],
+        "procedures": sorted({memory_[0].metadata["source"] for memory_ in memory.procedural_memories}),
+        "tools_output": agent_input and agent_input.tools_output,
+        "extra": sorted(memory.model_extra),
+        "form": memory.active_form,
         "kept": kept is not None and len(kept.history),
+    }
+
+
+@endpoint.post("/probe/messages")
+def messages(body: list[dict]):
+    """What becomes of the Cat's own messages, and of one with something of a plugin's in it."""
+    made = [
+        (CatMessage if fields.get("who") == "AI" else UserMessage)(user_id="alice", when=1.5, **fields)
+        for fields in body
+    ]
+    noted = Noted([1], user_id="alice", text="hi")
+    noted["user_id"] = "bob"
+    copied = deepcopy(noted)
+    return {
+        "made": [
+            [str(message), message.model_dump(), message.langchainfy().name, message.langchainfy().content]
+            for message in made
+        ],
+        "noted": [UserMessage.model_validate(noted) is noted, noted.user_id, noted.get("no such"), "text" in noted],
+        "copied": [type(copied).__name__, copied._note, copied._note is noted._note, copied == noted],
     }
 
 
@@ -186,7 +283,8 @@ def cache():
     cache = CheshireCat().cache
     cache.insert(CacheItem("kept", ["a"], -1))
     cache.insert(CacheItem("gone", ["b"], -2))
-    return [cache.get_value(key) for key in ("kept", "gone", "never")]
+    cache.insert(CacheItem("kept for a while", ({"c": 1}, "d"), 60))
+    return [cache.get_value(key) for key in ("kept", "gone", "never", "kept for a while")]
 
 
 @endpoint.post("/probe/fail")

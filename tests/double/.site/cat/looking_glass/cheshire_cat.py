@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cat.agents import MainAgent
+from cat.agents.main_agent import MainAgent
 from cat.auth.handlers import CoreAuthHandler, CustomAuthHandler
 from cat.cache.in_memory_cache import InMemoryCache
 from cat.db.crud import get_setting, save_setting

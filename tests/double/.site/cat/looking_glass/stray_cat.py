@@ -6,11 +6,11 @@ from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 
-from cat.agents import NewTokenHandler
 from cat.auth.permissions import AuthUserInfo
 from cat.cache.cache_item import CacheItem
 from cat.convo.messages import CatMessage, UserMessage
 from cat.log import log
+from cat.looking_glass.callbacks import NewTokenHandler
 from cat.looking_glass.cheshire_cat import CheshireCat
 from cat.memory.vector_memory import embed
 from cat.memory.working_memory import WorkingMemory
@@ -88,7 +88,8 @@ class StrayCat:
     def __call__(self, message_dict: dict[str, Any]) -> Any:
         """One turn. Returns the Cat's message, or a dict that tells of a failed recall."""
         memory, call = self.working_memory, self.mad_hatter.execute_hook
-        memory.user_message_json = UserMessage.model_validate({**message_dict, "user_id": self.user_id})
+        message_dict["user_id"] = self.user_id
+        memory.user_message_json = UserMessage.model_validate(message_dict)
         log.info(memory.user_message_json)
 
         fast = call("fast_reply", {}, cat=self)

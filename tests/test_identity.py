@@ -1,0 +1,142 @@
+"""Who is asking: the caller, and the end user that a service speaks for."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from host import KEY, WHICH, Cat
+from openai import AsyncOpenAI
+from upstream import Upstream, script, text_of
+
+CHAT = "/v1/chat/completions"
+
+ODD_NAMES = [
+    "Grüße, 王小明 🎩",
+    "../../etc/passwd",
+    "a' OR '1'='1",
+    "{braces} {{twice}} %s {0}",
+    "name?with=query&and#hash",
+    "a\nnew line\tand a tab",
+    "  spaces  ",
+    "A" * 512,
+]
+
+
+@pytest.fixture
+def somebody() -> str:
+    return "u" + uuid.uuid4().hex
+
+
+def body(text: str = "hi", **more: Any) -> dict[str, Any]:
+    return {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}], **more}
+
+
+def asked_by(http: httpx.Client, upstream: Upstream, *, headers: Any = None, **more: Any) -> str:
+    """Whom the Cat thinks it talks to, as a plugin of the tests tells its LLM."""
+    tag = uuid.uuid4().hex
+    text = script(tag=tag, say="ok")
+    if WHICH == "2":
+        more["model"] = "cheshire-cat:mirror"
+    reply = http.post(CHAT, json={**body(text), **more}, headers=headers)
+    assert reply.status_code == 200, reply.text
+    (record,) = upstream.wait(tag)
+    system = text_of(record["body"]["messages"][0])
+    found = re.search(r"The person before you is ('.*?'|\".*?\")\.$", system, re.MULTILINE)
+    assert found
+    name: str = eval(found[1])  # the plugin's repr of a name
+    return name
+
+
+@pytest.mark.parametrize("field", ["user", "safety_identifier"])
+def test_a_service_names_its_end_user(http: httpx.Client, upstream: Upstream, somebody: str, field: str) -> None:
+    assert asked_by(http, upstream, **{field: somebody}) == somebody
+
+
+@pytest.mark.parametrize("header", ["X-OpenWebUI-User-Id", "x-user-id"])
+def test_or_a_header_does(http: httpx.Client, upstream: Upstream, somebody: str, header: str) -> None:
+    assert asked_by(http, upstream, headers={header: somebody}) == somebody
+
+
+def test_the_field_counts_before_the_headers_and_these_in_their_order(
+    http: httpx.Client, upstream: Upstream, somebody: str
+) -> None:
+    headers = {"X-User-Id": "second", "X-OpenWebUI-User-Id": "first"}
+    assert asked_by(http, upstream, headers=headers) == "first"
+    assert asked_by(http, upstream, headers=headers, user=somebody) == somebody
+    assert asked_by(http, upstream, headers={**headers, "X-OpenWebUI-User-Id": ""}) == "second"
+
+
+def test_the_headers_are_the_admins_choice(
+    http: httpx.Client, upstream: Upstream, settings: Callable[..., None], somebody: str
+) -> None:
+    settings(end_user_headers="X-Who")
+    assert asked_by(http, upstream, headers={"X-User-Id": "not me", "X-Who": somebody}) == somebody
+    settings(end_user_headers="")
+    assert asked_by(http, upstream, headers={"X-User-Id": somebody}) != somebody
+
+
+def test_a_name_in_a_header_may_have_any_letters(http: httpx.Client, upstream: Upstream) -> None:
+    assert asked_by(http, upstream, headers={b"X-User-Id": "Zoë 王 🎩".encode()}) == "Zoë 王 🎩"
+
+
+def test_a_header_that_is_too_long_is_refused(http: httpx.Client) -> None:
+    reply = http.post(CHAT, json=body(), headers={"X-User-Id": "x" * 513})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "X-User-Id"
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=lambda name: name[:12])
+def test_names_are_data(http: httpx.Client, upstream: Upstream, name: str) -> None:
+    assert asked_by(http, upstream, user=name) == name
+
+
+def test_a_person_is_one_person_whatever_is_named(cat: Cat, upstream: Upstream, somebody: str) -> None:
+    headers = {"Authorization": f"Bearer {cat.token(somebody)}"}
+    with httpx.Client(base_url=f"{cat.url}/custom", headers=headers, timeout=30) as person:
+        assert asked_by(person, upstream) == somebody
+        assert asked_by(person, upstream, user="alice") == somebody
+        assert asked_by(person, upstream, safety_identifier="alice") == somebody
+        assert asked_by(person, upstream, headers={"X-User-Id": "alice"}) == somebody
+
+
+def test_a_message_is_for_whom_the_header_names_too(http: httpx.Client, somebody: str) -> None:
+    reply = http.post("/message", json={"text": script(say="ok")}, headers={"X-User-Id": somebody})
+    assert reply.json()["user_id"] == somebody
+
+
+def test_each_end_user_is_counted_alone(http: httpx.Client, settings: Callable[..., None], somebody: str) -> None:
+    settings(rate_limit_per_minute=1)
+    headers = {"X-OpenWebUI-User-Id": somebody}
+    assert http.post(CHAT, json=body(), headers=headers).status_code == 200
+    assert http.post(CHAT, json=body(), headers=headers).status_code == 429
+    assert http.post(CHAT, json=body(user=somebody)).status_code == 429
+    assert http.post(CHAT, json=body(), headers={"X-OpenWebUI-User-Id": somebody + "2"}).status_code == 200
+
+
+def test_fifty_people_behind_one_key_get_back_their_own_secrets(cat: Cat, upstream: Upstream, tag: str) -> None:
+    """Each tells one in one chat and is asked in another, all at once; the Cat's memory brings it back."""
+    secrets = {f"person {number} {tag}": uuid.uuid4().hex for number in range(50)}
+    model = "cheshire-cat:mirror" if WHICH == "2" else "cheshire-cat"
+
+    async def say(client: AsyncOpenAI, person: str, text: str) -> None:
+        await client.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], user=person)
+
+    async def all_at_once() -> None:
+        async with AsyncOpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=60) as client:
+            told = (say(client, who, script(f"My secret is {what}", say="ok")) for who, what in secrets.items())
+            await asyncio.gather(*told)
+            asked = (
+                say(client, who, script("[memories] What is my secret?", tag=f"{tag} {who}", say="ok"))
+                for who in secrets
+            )
+            await asyncio.gather(*asked)
+
+    asyncio.run(all_at_once())
+    for person, secret in secrets.items():
+        (record,) = upstream.wait(f"{tag} {person}")
+        prompt = text_of(record["body"]["messages"][0])
+        assert {word for word in secrets.values() if word in prompt} == {secret}
