@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,6 +34,17 @@ STOP_SECONDS = 20
 WHICH = os.environ.get("CAT", "2")
 
 needs_agents = pytest.mark.skipif(WHICH != "2", reason="Cheshire Cat 1.9 has one model, itself")
+
+
+def _has_memory() -> bool:
+    if WHICH != "2":
+        return True
+    from cat.auth.user import User  # noqa: PLC0415 (the Cat 2 of this environment, if it is one)
+
+    return hasattr(User, "save")
+
+
+needs_memory = pytest.mark.skipif(not _has_memory(), reason="on this Cat users have no store of their own")
 
 CONFIG = """\
 URL = {url!r}
@@ -131,6 +143,31 @@ class Cat(ABC):
     def tasks(self) -> list[str]:
         """Names of the asyncio tasks that run in the Cat, as the test plugin tells."""
         return json.loads(self.http.get("/wonderland/tasks").raise_for_status().text)
+
+    def objects(self) -> dict[str, int]:
+        """How many objects of each of the plugin's classes there are in the Cat."""
+        query = {"plugin": self.folder or ""}
+        return self.http.get("/wonderland/objects", params=query).raise_for_status().json()
+
+    def threads(self) -> int:
+        return len(list(self._system("task")))
+
+    def sockets(self) -> int:
+        """Those that listen and the ends of connections, be they to clients or to the LLM."""
+        count = 0
+        for descriptor in self._system("fd"):
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(descriptor).startswith("socket:")
+        return count
+
+    def memory(self) -> int:
+        """Bytes that it takes of the machine's memory."""
+        pages = int((Path("/proc") / str(self.pid) / "statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def _system(self, name: str) -> Iterator[Path]:
+        """What the system knows of its process, which Linux tells in a folder."""
+        return (Path("/proc") / str(self.pid) / name).iterdir()
 
     def break_plugin(self) -> None:
         """Take something from the host that the plugin counts on."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import KEY, WHICH, Cat, make_cat, needs_agents
+from host import KEY, WHICH, Cat, make_cat, needs_agents, needs_memory
 from openai import AsyncOpenAI, OpenAI
 from upstream import Upstream, script, text_of
 
@@ -211,6 +211,7 @@ LIBRECHAT_JSON = (
 )
 
 
+@needs_memory
 @pytest.mark.parametrize(
     ("messages", "more", "remembered"),
     [
@@ -246,6 +247,7 @@ def test_background_tasks_and_unstored_requests_leave_nothing_in_memory(  # noqa
     assert (tag in text_of(record["body"]["messages"][0])) is remembered
 
 
+@needs_memory
 def test_background_tasks_may_be_remembered(
     http: httpx.Client, upstream: Upstream, settings: Callable[..., None], tag: str, somebody: str
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import KEY, WHICH, Cat
+from host import KEY, WHICH, Cat, needs_memory
 from openai import AsyncOpenAI
 from upstream import Upstream, script, text_of
 
@@ -117,6 +117,7 @@ def test_each_end_user_is_counted_alone(http: httpx.Client, settings: Callable[.
     assert http.post(CHAT, json=body(), headers={"X-OpenWebUI-User-Id": somebody + "2"}).status_code == 200
 
 
+@needs_memory
 def test_fifty_people_behind_one_key_get_back_their_own_secrets(cat: Cat, upstream: Upstream, tag: str) -> None:
     """Each tells one in one chat and is asked in another, all at once; the Cat's memory brings it back."""
     secrets = {f"person {number} {tag}": uuid.uuid4().hex for number in range(50)}

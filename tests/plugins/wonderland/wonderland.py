@@ -1,6 +1,8 @@
 """A plugin for the tests: agents of the kinds that the bridge has to serve, and a look inside the Cat."""
 
 import asyncio
+import gc
+from collections import Counter
 from typing import Any
 
 from cat import Agent, endpoint, tool, user
@@ -45,11 +47,16 @@ class Mirror(Agent):
     description = "Remembers what each person said."
 
     async def get_system_prompt(self) -> str:
-        return f"The person before you is {user.name!r}.\nThey said before: {await user.load('said', [])}"
+        return f"The person before you is {user.name!r}.\nThey said before: {await self.said()}"
 
     async def finish(self) -> None:
         await super().finish()
-        await user.save("said", [*await user.load("said", []), self.task.messages[-1].text])
+        if hasattr(user, "save"):
+            await user.save("said", [*await self.said(), self.task.messages[-1].text])
+
+    async def said(self) -> list[str]:
+        """Nothing on the first versions, where users have no store of their own."""
+        return list(await user.load("said", [])) if hasattr(user, "load") else []
 
 
 class Dormouse(Agent):
@@ -95,3 +102,10 @@ async def mend_plugin() -> None:
 @endpoint.get("/wonderland/tasks", role="admin")
 async def tasks() -> list[str]:
     return sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks())
+
+
+@endpoint.get("/wonderland/objects", role="admin")
+async def objects(plugin: str) -> dict[str, int]:
+    gc.collect()
+    made_by = (type(thing) for thing in gc.get_objects())
+    return Counter(kind.__qualname__ for kind in made_by if plugin in str(kind.__module__).split("."))

@@ -1,6 +1,8 @@
 """A plugin for the tests on Cheshire Cat 1.9: a look inside the Cat, and things for the bridge to serve."""
 
 import asyncio
+import gc
+from collections import Counter
 from typing import Any
 
 from cat.looking_glass.stray_cat import StrayCat
@@ -16,6 +18,13 @@ GRIN = {"type": "function", "function": {"name": "grin", "description": "Grin.",
 @endpoint.get("/wonderland/tasks", prefix="")
 async def tasks() -> list[str]:
     return sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks())
+
+
+@endpoint.get("/wonderland/objects", prefix="")
+async def objects(plugin: str) -> dict[str, int]:
+    gc.collect()
+    made_by = (type(thing) for thing in gc.get_objects())
+    return Counter(kind.__qualname__ for kind in made_by if plugin in str(kind.__module__).split("."))
 
 
 @endpoint.post("/wonderland/break", prefix="")
