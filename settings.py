@@ -2,6 +2,7 @@
 
 import re
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -28,6 +29,49 @@ def parse_header_names(text: str) -> list[str]:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise PydanticCustomError("header", "'{name}' is no name of a header", {"name": name})
     return names
+
+
+REDIS_SCHEMES = ("redis", "rediss", "redis+unix", "redis+cluster", "redis+sentinel")
+
+
+def parse_storage(url: str) -> str | None:
+    """A Redis URL as the limits library takes it for use in an event loop; None for memory://.
+
+    Valkey is Redis by another name. Raises PydanticCustomError, which repeats nothing that could be secret.
+    """
+    scheme, _, place = url.strip().removeprefix("async+").partition("://")
+    if scheme in {"", "memory"} and not place:
+        return None
+    scheme = re.sub("^valkey", "redis", scheme)
+    if scheme not in REDIS_SCHEMES:
+        raise PydanticCustomError(
+            "storage", "Requests are counted at memory:// or at a Redis URL, such as redis://localhost:6379"
+        )
+    if not _is_whole(scheme, place):
+        example = {
+            "redis+unix": "redis+unix:///run/redis.sock",
+            "redis+sentinel": "redis+sentinel://localhost:26379/mymaster",
+        }.get(scheme, f"{scheme}://:password@localhost:6379")
+        raise PydanticCustomError(
+            "storage",
+            "The Redis URL is not of the form {example} (in a password @ is %40, / is %2F)",
+            {"example": example},
+        )
+    return f"async+{scheme}://{place}"
+
+
+def _is_whole(scheme: str, place: str) -> bool:
+    try:
+        parts = urlsplit(f"//{place}")
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        has_hosts = all(host.hostname and host.port for host in hosts)
+    except ValueError:
+        return False
+    if "@" in parts.path + parts.query + parts.fragment:
+        # Of a password with / in it the rest would be taken for something else, and shown.
+        return False
+    has_path = len(parts.path) > 1
+    return {"redis+unix": has_path, "redis+sentinel": has_hosts and has_path}.get(scheme, has_hosts)
 
 
 class Settings(BaseModel):
@@ -135,12 +179,22 @@ class Settings(BaseModel):
         parse_header_names(value)
         return value
 
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _storage(cls, value: str) -> str:
+        parse_storage(value)
+        return value
+
     def streams_live(self, *, rewritten: bool) -> bool:
         """Whether a stream sends the reply as the LLM produces it; `rewritten`: a plugin may change it later."""
         return self.stream_after_hooks == "never" or (self.stream_after_hooks == "auto" and not rewritten)
 
     def headers_of_end_users(self) -> list[str]:
         return parse_header_names(self.end_user_headers)
+
+    def shared_rate_limit_storage(self) -> str | None:
+        """See `parse_storage`."""
+        return parse_storage(self.rate_limit_storage)
 
     def aliases(self) -> dict[str, str]:
         return parse_aliases(self.model_aliases)

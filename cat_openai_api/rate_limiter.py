@@ -1,19 +1,43 @@
 """So many requests in any minute for each end user: a moving window, on the `limits` library."""
 
+import asyncio
 import hashlib
 import math
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MovingWindowSupport, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
+from limits.storage import storage_from_string
 
 from .errors import RateLimitExceeded
+from .packages import ensure, is_there
 
 MAX_PEOPLE = 100_000
 """How many people are counted at once in memory; beyond that, those longest unseen are forgotten."""
+
+ANSWER_SECONDS = 0.25
+"""How long a storage elsewhere may take for an answer."""
+
+LATE_SECONDS = 0.05
+"""After that, for an answer that came while the event loop was busy."""
+
+GIVE_UP_SECONDS = 5.0
+"""How long a question goes on when nobody waits for its answer any more: over a slow line it is what connects."""
+
+RETRY_SECONDS = 1.0
+"""Between two questions to a storage that did not answer."""
+
+REDIS_CLIENT = "redis>=5.2,<8"
+
+INSTALL_SECONDS = 600.0
+"""Between two attempts to install it."""
 
 
 class BoundedMemoryStorage(Storage, MovingWindowSupport):
@@ -134,6 +158,153 @@ class RateLimiter:
         # A window with nothing in it has nothing to wait for.
         reset = 0.0 if remaining == item.amount else max(0.0, reset_at - time.time())
         return RateStatus(item.amount, remaining, reset)
+
+
+class Log(Protocol):
+    def log_info(self, message: str) -> None: ...
+
+    def log_error(self, message: str) -> None: ...
+
+
+class _ClientMissing(Exception):
+    pass
+
+
+class SharedRateLimiter:
+    """The rate limiter on a Redis, where other Cats count too. `uri`: as limits takes it, `async+redis://…`.
+
+    While Redis is slow or gone requests are let through, uncounted: the answer is None then. The log says it once,
+    and no more than one request in `RETRY_SECONDS` finds out whether it is back.
+    """
+
+    def __init__(self, uri: str, log: Log) -> None:
+        self._uri = uri
+        self._log = log
+        self._storage: Storage | None = None
+        self._opening = asyncio.Lock()
+        self._installing: asyncio.Task[None] | None = None
+        self._next_install = 0.0
+        self._asking: set[asyncio.Task[RateStatus | RateLimitExceeded]] = set()
+        self._is_away = False
+        self._next_try = 0.0
+
+    async def hit(self, person: str, per_minute: int) -> RateStatus | None:
+        """As that of `RateLimiter`."""
+        return await self._ask(lambda limiter: limiter.hit(person, per_minute))
+
+    async def peek(self, person: str, per_minute: int) -> RateStatus | None:
+        """As that of `RateLimiter`."""
+        return await self._ask(lambda limiter: limiter.peek(person, per_minute))
+
+    async def close(self) -> None:
+        """End its connections, once the questions that are under way have their answers."""
+        async with self._opening:
+            clients = _clients(self._storage)
+        if self._asking:
+            await asyncio.wait(self._asking)
+        for client in clients:
+            with suppress(Exception):
+                await client.aclose()
+
+    async def _ask(self, question: Callable[[RateLimiter], Coroutine[Any, Any, RateStatus]]) -> RateStatus | None:
+        was_away = self._is_away
+        if was_away:
+            if time.monotonic() < self._next_try:
+                return None
+            self._next_try = time.monotonic() + RETRY_SECONDS
+        answer: RateStatus | RateLimitExceeded | None = None
+        fault = ""
+        try:
+            answer = await self._answer(RateLimiter(await self._opened()), question)
+        except _ClientMissing:
+            fault = "its client is being installed"
+        except Exception as error:  # the client's own, the network's: whatever it is, the request goes on
+            fault = type(error).__name__
+        # Out of the except block: with its traceback the log could show the URL, and so the password.
+        if fault and not self._is_away:
+            self._is_away = True
+            self._next_try = time.monotonic() + RETRY_SECONDS
+            self._log.log_error(
+                f"OpenAI API: the rate limit storage {_shown(self._uri)} does not answer ({fault}), "
+                "requests go through uncounted"
+            )
+        elif was_away and not fault:
+            self._is_away = False
+            self._log.log_info(
+                f"OpenAI API: the rate limit storage {_shown(self._uri)} answers, requests are counted"
+            )
+        if isinstance(answer, RateLimitExceeded):
+            raise answer
+        return answer
+
+    async def _answer(
+        self, limiter: RateLimiter, question: Callable[[RateLimiter], Coroutine[Any, Any, RateStatus]]
+    ) -> RateStatus | RateLimitExceeded:
+        async def ask() -> RateStatus | RateLimitExceeded:
+            try:
+                return await question(limiter)
+            except RateLimitExceeded as refusal:
+                return refusal
+
+        asking = asyncio.create_task(ask())
+        self._asking.add(asking)
+        asking.add_done_callback(self._answered)
+        try:
+            for seconds in (ANSWER_SECONDS, LATE_SECONDS):
+                await asyncio.wait([asking], timeout=seconds)
+                if asking.done():
+                    return asking.result()
+            raise TimeoutError
+        finally:
+            if not asking.done():
+                asyncio.get_running_loop().call_later(GIVE_UP_SECONDS, asking.cancel)
+
+    def _answered(self, asking: "asyncio.Task[RateStatus | RateLimitExceeded]") -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            # Nobody may be left to see it.
+            asking.exception()
+
+    async def _opened(self) -> Storage:
+        async with self._opening:
+            if self._storage is None:
+                if not is_there("redis"):
+                    self._install()
+                    raise _ClientMissing
+                # In a thread: the client takes a while to be imported.
+                self._storage = await asyncio.to_thread(_open, self._uri)
+        return self._storage
+
+    def _install(self) -> None:
+        """Begin to install the client, beside all else."""
+        if time.monotonic() >= self._next_install and (self._installing is None or self._installing.done()):
+            self._next_install = time.monotonic() + INSTALL_SECONDS
+            self._installing = asyncio.create_task(self._installed())
+
+    async def _installed(self) -> None:
+        try:
+            await asyncio.to_thread(ensure, "redis", REDIS_CLIENT)
+        except ImportError as error:
+            self._log.log_error(f"OpenAI API: no requests are counted, {error}")
+
+
+def _open(uri: str) -> Storage:
+    # The other client that limits can take, coredis, is its default.
+    return cast(Storage, storage_from_string(uri, implementation="redispy"))
+
+
+def _clients(storage: Storage | None) -> list[Any]:
+    """The connections' owners in a storage of the limits library, which does not close them itself."""
+    bridge = getattr(storage, "bridge", None)
+    clients = [getattr(bridge, name, None) for name in ("storage", "storage_replica")]
+    sentinels = getattr(getattr(bridge, "sentinel", None), "sentinels", [])
+    return [client for client in (*clients, *sentinels) if client is not None]
+
+
+def _shown(uri: str) -> str:
+    """Where it is, with no credentials."""
+    parts = urlsplit(uri.removeprefix("async+"))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2] or parts.path}"
 
 
 def _digest(person: str) -> str:

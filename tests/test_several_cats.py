@@ -1,0 +1,302 @@
+"""Limits that several Cats share on a Redis; and two Cats 2 behind one balancer, on one Postgres and one Redis."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+import yaml
+from host import JWT_SECRET, KEY, ROOT, WHICH, Cat, Cat2
+from openai import OpenAI
+from servers import Balancer, Postgres, Redis, needs_postgres, needs_redis
+from upstream import Upstream, script, text_of
+
+CHAT = "/v1/chat/completions"
+LIMIT = "x-ratelimit-limit-requests"
+REMAINING = "x-ratelimit-remaining-requests"
+SETTINGS_SECONDS = 1.0
+"""Within so many, settings that were saved at one Cat are in force at the other."""
+
+LOOK: dict[str, Any] = {"type": "function", "function": {"name": "look"}}
+
+
+@pytest.fixture(scope="module")
+def shared_redis() -> Iterator[Redis]:
+    server = Redis()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def redis(shared_redis: Redis) -> Redis:
+    if not shared_redis.is_running():
+        shared_redis.start()
+    return shared_redis
+
+
+@pytest.fixture
+def somebody() -> str:
+    return "u" + uuid.uuid4().hex
+
+
+def user(text: str = "", /, **fields: Any) -> dict[str, Any]:
+    return {"role": "user", "content": script(text, **fields) if fields else text}
+
+
+def body(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"model": "cheshire-cat", "messages": messages, **more}
+
+
+def said_to(upstream: Upstream, tag: str) -> list[tuple[str, str]]:
+    """Roles and first lines of what the last request of the tag has behind the system message."""
+    *_, record = upstream.wait(tag)
+    return [(message["role"], text_of(message).split("\n")[0]) for message in record["body"]["messages"][1:]]
+
+
+@needs_redis
+class TestOneCat:
+    """On a Redis of the panel's."""
+
+    @pytest.fixture(autouse=True)
+    def _counted(self, cat: Cat, settings: Callable[..., None], redis: Redis, until: Callable[..., None]) -> None:
+        """With the client installed, where the Cat had to do it."""
+        settings(rate_limit_per_minute=3, rate_limit_storage=redis.url)
+
+        def is_counted() -> bool:
+            return REMAINING in cat.http.post(f"/custom{CHAT}", json=body(user("hi"))).headers
+
+        until(is_counted, "the requests are counted", timeout=120)
+
+    def test_counts_there(self, http: httpx.Client, redis: Redis, somebody: str) -> None:
+        redis.ask("FLUSHALL")
+        replies = [http.post(CHAT, json=body(user("hi"), user=somebody)) for _ in range(4)]
+        assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
+        assert [reply.headers[REMAINING] for reply in replies] == ["2", "1", "0", "0"]
+        assert 50 <= int(replies[3].headers["retry-after"]) <= 60
+        assert len(redis.ask("KEYS", "*")) == 1
+
+    def test_answers_without_it_and_says_so_once(
+        self, cat: Cat, http: httpx.Client, redis: Redis, somebody: str, until: Callable[..., None]
+    ) -> None:
+        start = len(cat.log())
+        redis.kill()
+        replies = [http.post(CHAT, json=body(user("hi"), user=somebody)) for _ in range(6)]
+        assert [reply.status_code for reply in replies] == [200] * 6
+        assert all(LIMIT not in reply.headers for reply in replies)
+        redis.start()
+        until(lambda: LIMIT in http.post(CHAT, json=body(user("hi"), user=somebody)).headers, "it counts again")
+        assert cat.log()[start:].count("OpenAI API: the rate limit storage") == 2
+        assert cat.log()[start:].count("does not answer") == 1
+        assert Redis.PASSWORD not in cat.log()
+
+    def test_moves_with_the_settings_at_the_next_request(
+        self, http: httpx.Client, settings: Callable[..., None], redis: Redis, somebody: str
+    ) -> None:
+        def remaining() -> str:
+            return http.post(CHAT, json=body(user("hi"), user=somebody)).headers[REMAINING]
+
+        assert [remaining(), remaining()] == ["2", "1"]
+        settings(rate_limit_per_minute=3, rate_limit_storage="memory://")
+        assert remaining() == "2"
+        settings(rate_limit_per_minute=3, rate_limit_storage=redis.url)
+        assert remaining() == "0"
+        settings(rate_limit_per_minute=3, rate_limit_storage=f"{redis.url}/1")
+        assert remaining() == "2"
+        assert redis.connections() == 1
+
+
+def test_a_storage_that_there_is_none_of_is_refused_in_the_panel(cat: Cat) -> None:
+    before = cat.settings_entry()["value"]
+    for url in ("mongodb://:hush@localhost:1", "redis://:hush@localhost"):
+        assert cat.put_settings({"rate_limit_storage": url}).status_code == 400
+    assert cat.settings_entry()["value"] == before
+    assert "hush" not in cat.log()
+
+
+SCALE: dict[str, Any] = yaml.safe_load((ROOT / "compose.scale.yml").read_text("utf-8"))
+
+
+class CatOfSeveral(Cat2):
+    """With the configuration of compose.scale.yml."""
+
+    def __init__(self, home: Path, sql: str) -> None:
+        self._sql = sql
+        super().__init__(home)
+
+    def _prepare(self, starters: tuple[str, ...]) -> None:
+        super()._prepare(starters)
+        (self.home / "config.py").write_text(SCALE["configs"]["cat"]["content"], "utf-8")
+
+    def _environment(self) -> dict[str, str]:
+        values = {
+            "CCAT_URL": self.url,
+            "CCAT_API_KEY": KEY,
+            "CCAT_JWT_SECRET": JWT_SECRET,
+            "CCAT_SQL": self._sql,
+        }
+        assert values.keys() == SCALE["x-cat"]["environment"].keys()
+        return values
+
+
+@pytest.fixture(scope="module")
+def two(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[CatOfSeveral]]:
+    home = tmp_path_factory.mktemp("several")
+    postgres = Postgres()
+    cats: list[CatOfSeveral] = []
+    try:
+        postgres.start()
+        for name in ("one", "two"):
+            cat = CatOfSeveral(home / name, postgres.url)
+            cat.start()
+            cats.append(cat)
+        cats[0].use_llm(upstream.base_url)
+        yield cats
+    finally:
+        for cat in cats:
+            cat.stop()
+        postgres.remove()
+
+
+@pytest.fixture(scope="module")
+def balancer(two: list[CatOfSeveral]) -> Iterator[Balancer]:
+    balancer = Balancer([cat.port for cat in two])
+    yield balancer
+    balancer.stop()
+
+
+@needs_redis
+@needs_postgres
+@pytest.mark.skipif(WHICH != "2", reason="Cheshire Cat 1.9 keeps its data in its own folder")
+class TestTwoCatsBehindOneBalancer:
+    CLOCK: ClassVar[dict[str, Any]] = user(
+        "What time is it?", turns=[{"tool_calls": [{"name": "clock", "arguments": {}}]}, {"say": ["Tea time."]}]
+    )
+
+    @pytest.fixture
+    def http(self, balancer: Balancer) -> Iterator[httpx.Client]:
+        """Each request goes to the other Cat."""
+        headers = {"Authorization": f"Bearer {KEY}", "Connection": "close"}
+        with httpx.Client(base_url=f"{balancer.url}/custom", headers=headers, timeout=30) as plain:
+            yield plain
+
+    @pytest.fixture(autouse=True)
+    def change(self, two: list[CatOfSeveral], redis: Redis) -> Callable[..., None]:
+        """Change settings at the first Cat, until they are in force at the other."""
+
+        def change(**values: Any) -> None:
+            shared = {"rate_limit_storage": redis.url, "rate_limit_per_minute": 1000, **values}
+            two[0].put_settings(shared).raise_for_status()
+            time.sleep(SETTINGS_SECONDS)
+
+        change()
+        return change
+
+    def test_settings_of_one_are_in_force_at_the_other_within_a_second(
+        self, two: list[CatOfSeveral], http: httpx.Client, change: Callable[..., None]
+    ) -> None:
+        for limit in (7, 9):
+            change(rate_limit_per_minute=limit)
+            assert {cat.settings_entry()["value"]["rate_limit_per_minute"] for cat in two} == {limit}
+            replies = [http.post(CHAT, json=body(user("hi"))) for _ in range(2)]
+            assert [reply.headers[LIMIT] for reply in replies] == [str(limit)] * 2
+
+    def test_requests_are_counted_together(
+        self, two: list[CatOfSeveral], http: httpx.Client, change: Callable[..., None], somebody: str
+    ) -> None:
+        change(rate_limit_per_minute=4)
+        replies = [http.post(CHAT, json=body(user("hi"), user=somebody)) for _ in range(6)]
+        assert [reply.status_code for reply in replies] == [200, 200, 200, 200, 429, 429]
+        assert [reply.headers[REMAINING] for reply in replies] == ["3", "2", "1", "0", "0", "0"]
+        for cat in two:
+            assert cat.http.post(f"/custom{CHAT}", json=body(user("hi"), user=somebody)).status_code == 429
+
+    def test_a_conversation_that_the_cat_keeps_goes_on_at_the_other(
+        self, http: httpx.Client, upstream: Upstream, change: Callable[..., None], tag: str, somebody: str
+    ) -> None:
+        change(history="cat")
+        expected: list[tuple[str, str]] = []
+        for number in range(4):
+            question = user(f"question {number}", tag=f"{tag} {number}", say=f"answer {number}")
+            http.post(CHAT, json=body(question, user=somebody)).raise_for_status()
+            expected.append(("user", f"question {number}"))
+            assert said_to(upstream, f"{tag} {number}") == expected
+            expected.append(("assistant", f"answer {number}"))
+
+    def test_nothing_is_lost_that_both_keep_at_the_same_time(
+        self, http: httpx.Client, upstream: Upstream, change: Callable[..., None], tag: str, somebody: str
+    ) -> None:
+        change(history="cat")
+
+        def ask(number: int) -> None:
+            question = user(f"question {number}", say=f"answer {number}", first_delay=0.2)
+            http.post(CHAT, json=body(question, user=somebody)).raise_for_status()
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(ask, range(8)))
+        http.post(CHAT, json=body(user("and now?", tag=tag, say="done"), user=somebody)).raise_for_status()
+        texts = [text for _, text in said_to(upstream, tag)][:-1]
+        assert sorted(texts[::2]) == [f"question {number}" for number in range(8)]
+        assert [text.replace("question", "answer") for text in texts[::2]] == texts[1::2]
+
+    def test_what_an_agents_tools_said_at_one_is_known_at_the_other(
+        self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+    ) -> None:
+        messages = [self.CLOCK]
+        for number in range(3):
+            asked = {**body(*messages, user=somebody), "model": "cheshire-cat:alice"}
+            reply = http.post(CHAT, json=asked).raise_for_status().json()["choices"][0]["message"]["content"]
+            messages += [
+                {"role": "assistant", "content": reply},
+                user(f"Sure {number}?", tag=f"{tag} {number}", say="Yes."),
+            ]
+        for number in range(2):
+            roles = [role for role, _ in said_to(upstream, f"{tag} {number}")]
+            assert roles[:5] == ["user", "assistant", "tool", "assistant", "user"]
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+    def test_a_turn_with_the_clients_functions_goes_on_at_the_other(
+        self, balancer: Balancer, upstream: Upstream, tag: str, somebody: str, stream: bool
+    ) -> None:
+        """The Cat's own tool ran at the first, in the turn that ends with the client's call."""
+        both = [{"name": "clock", "arguments": "{}"}, {"name": "look", "arguments": "{}"}]
+        messages: list[Any] = [user("Look!", tag=tag, turns=[{"tool_calls": both}, {"say": "A cat."}])]
+        options: Any = {"model": "cheshire-cat:alice", "user": somebody, "tools": [LOOK]}
+        closing = {"Connection": "close"}
+        with OpenAI(base_url=f"{balancer.url}/custom/v1", api_key=KEY, default_headers=closing) as client:
+            called = client.chat.completions.create(messages=messages, **options).choices[0].message
+            (call,) = called.tool_calls or []
+            messages += [called, {"role": "tool", "tool_call_id": call.id, "content": "cat"}]
+            answer = client.chat.completions.create(messages=messages, stream=stream, **options)
+            if stream:
+                said = "".join(chunk.choices[0].delta.content or "" for chunk in answer)
+            else:
+                said = answer.choices[0].message.content
+        assert said == "A cat."
+        assert sorted(text for role, text in said_to(upstream, tag) if role == "tool") == ["cat", "tea time"]
+
+    def test_requests_of_both_at_once_are_one_count(
+        self, two: list[CatOfSeveral], change: Callable[..., None], somebody: str
+    ) -> None:
+        change(rate_limit_per_minute=10)
+
+        async def ask(client: httpx.AsyncClient, cat: Cat) -> int:
+            return (await client.post(f"{cat.url}/custom{CHAT}", json=body(user("hi"), user=somebody))).status_code
+
+        async def all_at_once() -> list[int]:
+            async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
+                return await asyncio.gather(*(ask(client, cat) for cat in two * 15))
+
+        assert sorted(asyncio.run(all_at_once())) == [200] * 10 + [429] * 20
+
+
+def test_the_compose_file_names_what_the_plugin_is_made_of() -> None:
+    build = SCALE["x-cat"]["build"]["dockerfile_inline"]
+    for name in ("plugin.json", "requirements.txt", "settings.py", "cat_openai_api"):
+        assert (ROOT / name).exists()
+        assert f" {name} " in build
+    assert {"balancer", "cat-1", "cat-2", "postgres", "redis"} == SCALE["services"].keys()
