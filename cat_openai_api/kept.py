@@ -1,8 +1,10 @@
 """The conversation that the Cat itself keeps with a person: its own side of the setting `history` = cat."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,37 +31,43 @@ class KeptConversation:
 
     def __init__(self, key: str, turns: Sequence[Turn]) -> None:
         self._key = key
-        self.turns = list(turns)
-
-    def before(self, asked: Sequence[Turn]) -> list[Turn]:
-        """What was said before these turns of the client's, which begin with a question.
-
-        Where they go on after it, with calls and their results, the question has been kept with the calls.
-        """
-        questions = [place for place, turn in enumerate(self.turns) if turn.role == "user"]
-        if len(asked) > 1 and questions and self.turns[questions[-1]].text == asked[0].text:
-            return self.turns[: questions[-1]]
-        return self.turns
+        self.turns = turns
 
     async def add(self, asked: Sequence[Turn], reply: Turn) -> None:
-        """Keep what was said now."""
-        self.turns = _newest([*self.before(asked), *asked, reply])
+        """Keep what was said now, also where another Cat has added to the conversation since."""
+
+        def with_this(kept: Any) -> Any:
+            turns = _turns_of(kept)
+            return _turns.dump_python(_newest([*before(turns, asked), *asked, reply]), mode="json")
+
         try:
-            await host.save(self._key, _turns.dump_python(self.turns, mode="json"))
+            await host.update(self._key, with_this)
         except Exception:  # the storage's own, whichever it is: the reply is there all the same
             host.log_error("OpenAI API: a conversation cannot be kept, the next message will not find this one")
+
+
+def before(kept: Sequence[Turn], asked: Sequence[Turn]) -> Sequence[Turn]:
+    """What was said before these turns of the client's, which begin with a question.
+
+    Where they go on after it, with calls and their results, the question has been kept with the calls.
+    """
+    questions = [place for place, turn in enumerate(kept) if turn.role == "user"]
+    if len(asked) > 1 and questions and kept[questions[-1]].text == asked[0].text:
+        return kept[: questions[-1]]
+    return kept
 
 
 @asynccontextmanager
 async def kept_conversation(person: Person, model: str) -> AsyncGenerator[KeptConversation, None]:
     """The person's conversation with the model, for one at a time who continues it."""
-    key = f"openai_api_conversation_{model}_{person.key}"
+    # A digest: some storages make a file's name of it.
+    name = hashlib.sha256(encode([model, person.key])).hexdigest()
+    key = f"openai_api_conversation_{name}"
     async with _turn_taking.setdefault(key, asyncio.Lock()):
-        yield KeptConversation(key, await _loaded(key))
+        yield KeptConversation(key, _turns_of(await host.load(key)))
 
 
-async def _loaded(key: str) -> list[Turn]:
-    kept = await host.load(key)
+def _turns_of(kept: Any) -> list[Turn]:
     try:
         return _turns.validate_python(kept or [])
     except ValidationError:

@@ -25,6 +25,8 @@ from .admission import admit, places, standing
 from .errors import ErrorReply, InternalError, InvalidRequest, RequestTooLarge, error_for
 from .hosts.current import endpoint, host
 from .hosts.port import Access, Caller, Person
+from .observation import CLIENT_GONE, Observation
+from .streamer import EventStream
 from .wire import WireReply, decode, encode
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class ApiRequest(Request):
         super().__init__(scope, receive)
         self.id = f"req_{uuid4().hex}"
         self.headers_for_reply: dict[str, str] = {"x-request-id": self.id}
+        self.observation = Observation(self.id, scope["route"].path)
         self.parsed_body: Any = None
         self._caller: Caller | None = None
         self._settings: Settings | None = None
@@ -62,11 +65,8 @@ class ApiRequest(Request):
         """The settings in force for this request: they are read once."""
         if self._settings is None:
             self._settings = await host.settings()
+            self.observation.follow(self._settings)
         return self._settings
-
-    @property
-    def debug_mode(self) -> bool:
-        return self._settings is not None and self._settings.debug_mode
 
     async def admit(self, person: Person) -> Callable[[], None]:
         """Let the request in for `person` and count it; to be called when it has been answered.
@@ -145,12 +145,13 @@ class ApiRoute(APIRoute):
                     await api_request.show_standing()
                 response = await handle(api_request)
             except (ClientGone, ClientDisconnect):
-                # Nobody is there to read it; 499 is nginx's word for that, for the access log.
-                response = Response(status_code=499)
+                response = Response(status_code=CLIENT_GONE)
             except Exception as error:
                 response = _error_reply(error, api_request)
             for name, value in api_request.headers_for_reply.items():
                 response.headers.setdefault(name, value)
+            if self.access is Access.WRITE and not isinstance(response, EventStream):
+                api_request.observation.end(response.status_code)
             return response
 
         return handle_in_our_shape
@@ -164,10 +165,15 @@ class WriteRoute(ApiRoute):
     access = Access.WRITE
 
 
+class AdminRoute(ApiRoute):
+    access = Access.ADMIN
+
+
 _ROUTES: dict[Access | None, type[ApiRoute]] = {
     None: ApiRoute,
     Access.READ: ReadRoute,
     Access.WRITE: WriteRoute,
+    Access.ADMIN: AdminRoute,
 }
 
 
@@ -236,8 +242,7 @@ def _error_reply(error: Exception, request: ApiRequest) -> Response:
     if shown is None:
         host.log_error(f"OpenAI API: a defect in {request.scope['route'].path} ({request.id})")
         shown = InternalError()
-    if request.debug_mode:
-        host.log_path({"request": request.id, **shown.body()})
+    request.observation.error = shown
     return Response(
         encode(shown.body()),
         shown.status,

@@ -1,12 +1,15 @@
 """Server-sent events as OpenAI writes them: `data:` lines of JSON, errors among them, `data: [DONE]` at the end."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from .errors import InternalError, error_for
+from .errors import InternalError, UpstreamError, error_for
 from .hosts.current import host
+from .observation import Observation
 from .packages import ensure
 from .wire import encode
 
@@ -18,6 +21,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent  # noqa: E402
 KEEP_ALIVE_SECONDS = 5
 """Between two comments. Proxies cut a silent connection after 30 to 60 seconds."""
 
+SEND_SECONDS = 120.0
+"""How long a client may take nothing of what is sent to it, before its stream is given up."""
+
+FAREWELL_SECONDS = 1.0
+
 DONE = b"data: [DONE]\n\n"
 
 
@@ -25,32 +33,52 @@ class EventStream(EventSourceResponse):
     """The reply to a request with `stream: true`.
 
     `events` yields whole events as bytes. `close` ends what produces them; it is awaited however the stream
-    ends, also when it never began.
+    ends, also when it never began. After that the request has ended for `observation`.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None], close: Callable[[], Awaitable[None]]) -> None:
-        self._events = _guarded(events)
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        close: Callable[[], Awaitable[None]],
+        observation: Observation,
+    ) -> None:
+        self._events = _guarded(events, observation)
         self._close = close
+        self._observation = observation
         super().__init__(
             self._events,
             headers={"Cache-Control": "no-cache"},
             ping=KEEP_ALIVE_SECONDS,
             ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
+            send_timeout=SEND_SECONDS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._events.aclose()
-            await self._close()
+        with self._observation.of_stream(self.status_code):
+            try:
+                await super().__call__(scope, receive, send)
+                if self.active:
+                    await self._say_farewell(send)
+            except Exception:
+                # A client that does not read: nothing else can be said to it.
+                host.log_error("OpenAI API: a stream could not be sent to its end")
+            finally:
+                await self._events.aclose()
+                await self._close()
+
+    async def _say_farewell(self, send: Send) -> None:
+        """sse-starlette has cut the stream, as the server is about to stop."""
+        self._observation.error = UpstreamError("The Cat is shutting down.")
+        rest = event(self._observation.error.body()) + DONE
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(send({"type": "http.response.body", "body": rest}), FAREWELL_SECONDS)
 
 
 def event(data: Any) -> bytes:
     return b"data: %b\n\n" % encode(data)
 
 
-async def _guarded(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _guarded(events: AsyncGenerator[bytes, None], observation: Observation) -> AsyncGenerator[bytes, None]:
     """The status is out, so what goes wrong now is one more event; either way the stream has its end."""
     try:
         async for data in events:
@@ -60,6 +88,7 @@ async def _guarded(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes,
         if shown is None:
             host.log_error("OpenAI API: a stream failed")
             shown = InternalError()
+        observation.error = shown
         yield event(shown.body())
     finally:
         await events.aclose()

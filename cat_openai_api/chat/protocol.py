@@ -12,13 +12,26 @@ from ..conversation import Functions, JsonFormat
 from ..errors import invalid
 from ..wire import LONGEST_NAME, WireReply, WireRequest, is_set, refuse
 
+MOST_MESSAGES = 2048
+MOST_TOOLS = 128
 MOST_STOPS = 4
+"""Those three are OpenAI's; it says nothing of the others."""
+
+MOST_PARTS = 2048
+"""Content parts and calls in all messages together: the SDK behind a Cat takes most of a second for so many."""
+
+MOST_BIASES = 1024
+
+LONGEST_STOP = 1000
+"""Characters: what may be the beginning of one is looked for after each token."""
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
 
-StopSequence = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 
-TokenId = Annotated[str, Field(pattern=r"^\d+$")]
+StopSequence = Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]
+
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
 
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
@@ -65,7 +78,7 @@ class AudioPart(WireRequest):
 
 class FileContent(WireRequest):
     file_data: str = Field(min_length=1, description="A data URI of base64.")
-    filename: str | None = None
+    filename: str | None = Field(None, max_length=LONGEST_NAME)
 
     @model_validator(mode="before")
     @classmethod
@@ -83,9 +96,9 @@ class FilePart(WireRequest):
 UserPart = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
 AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 
-Content = str | Annotated[list[TextPart], Field(min_length=1)]
-UserContent = str | Annotated[list[UserPart], Field(min_length=1)]
-AssistantContent = str | Annotated[list[AssistantPart], Field(min_length=1)]
+Content = str | Annotated[list[TextPart], Field(min_length=1, max_length=MOST_PARTS)]
+UserContent = str | Annotated[list[UserPart], Field(min_length=1, max_length=MOST_PARTS)]
+AssistantContent = str | Annotated[list[AssistantPart], Field(min_length=1, max_length=MOST_PARTS)]
 
 
 class SystemMessage(WireRequest):
@@ -104,12 +117,12 @@ class UserMessage(WireRequest):
 
 
 class CalledFunction(WireRequest):
-    name: str = Field(min_length=1)
+    name: Name
     arguments: str
 
 
 class ToolCallOfMessage(WireRequest):
-    id: str = Field(min_length=1)
+    id: Name
     type: Literal["function"] = "function"
     function: CalledFunction
 
@@ -118,20 +131,20 @@ class AssistantMessage(WireRequest):
     role: Literal["assistant"]
     content: AssistantContent | None = None
     refusal: str | None = None
-    tool_calls: list[ToolCallOfMessage] | None = None
+    tool_calls: list[ToolCallOfMessage] | None = Field(None, max_length=MOST_PARTS)
     function_call: CalledFunction | None = None
 
 
 class ToolMessage(WireRequest):
     role: Literal["tool"]
     content: Content
-    tool_call_id: str = Field(min_length=1)
+    tool_call_id: Name
 
 
 class FunctionMessage(WireRequest):
     role: Literal["function"]
     content: str | None
-    name: str = Field(min_length=1)
+    name: Name
 
 
 RequestMessage: TypeAlias = (
@@ -167,7 +180,7 @@ class Tool(WireRequest):
 
 
 class FunctionChoice(WireRequest):
-    name: str
+    name: Name
 
 
 class NamedTool(WireRequest):
@@ -177,7 +190,7 @@ class NamedTool(WireRequest):
 
 class AllowedTools(WireRequest):
     mode: Literal["auto", "required"]
-    tools: list[NamedTool] = Field(min_length=1)
+    tools: list[NamedTool] = Field(min_length=1, max_length=MOST_TOOLS)
 
 
 class AllowedToolsChoice(WireRequest):
@@ -217,7 +230,9 @@ ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Fie
 
 class ChatCompletionRequest(WireRequest):
     model: str = Field(min_length=1, max_length=LONGEST_NAME)
-    messages: list[Annotated[RequestMessage, Field(discriminator="role")]] = Field(min_length=1)
+    messages: list[Annotated[RequestMessage, Field(discriminator="role")]] = Field(
+        min_length=1, max_length=MOST_MESSAGES
+    )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = Field(None, ge=-1, description="-1 is no limit, as for llama.cpp.")
@@ -229,15 +244,19 @@ class ChatCompletionRequest(WireRequest):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=MOST_BIASES)
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     n: int | None = Field(None, ge=1)
     response_format: ResponseFormat | None = None
-    stop: StopSequence | list[StopSequence] | None = Field(None, description="Up to 4 texts; none of them is sent.")
-    tools: list[Tool] | None = None
+    stop: StopSequence | Annotated[list[StopSequence], Field(max_length=MOST_STOPS)] | None = Field(
+        None, description="Up to 4 texts; none of them is sent."
+    )
+    tools: list[Tool] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[FunctionDefinition] | None = Field(None, description="Older form of tools.")
+    functions: list[FunctionDefinition] | None = Field(
+        None, max_length=MOST_TOOLS, description="Older form of tools."
+    )
     function_call: Literal["none", "auto"] | FunctionChoice | None = Field(
         None, description="Older form of tool_choice."
     )
@@ -245,7 +264,7 @@ class ChatCompletionRequest(WireRequest):
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
     logprobs: Any = None
     top_logprobs: Any = None
-    modalities: list[str] | None = None
+    modalities: list[str] | None = Field(None, max_length=8)
     audio: Any = None
     prediction: Any = None
 
@@ -261,6 +280,28 @@ class ChatCompletionRequest(WireRequest):
             }
         }
     )
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _not_too_many_biases(cls, value: Any) -> Any:
+        """Each that is at fault makes an error of its own, so this comes first."""
+        if isinstance(value, dict) and len(value) > MOST_BIASES:
+            raise ValueError(f"at most {MOST_BIASES} tokens")
+        return value
+
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _not_too_many_parts(cls, messages: Any) -> Any:
+        """First, for the same reason."""
+        lists = [
+            message.get(name)
+            for message in (messages if isinstance(messages, list) else ())
+            if isinstance(message, dict)
+            for name in ("content", "tool_calls")
+        ]
+        if sum(len(parts) for parts in lists if isinstance(parts, list)) > MOST_PARTS:
+            raise ValueError(f"more than {MOST_PARTS} content parts and tool calls in all messages together")
+        return messages
 
     @field_validator("messages")
     @classmethod
@@ -288,13 +329,6 @@ class ChatCompletionRequest(WireRequest):
     def _no_audio(cls, value: list[str] | None) -> list[str] | None:
         if value and value != ["text"]:
             refuse("replies are text; send ['text'] or leave it out")
-        return value
-
-    @field_validator("stop")
-    @classmethod
-    def _few_stops(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if isinstance(value, list) and len(value) > MOST_STOPS:
-            raise ValueError(f"at most {MOST_STOPS} stop sequences")
         return value
 
     @field_validator("logprobs", "top_logprobs", "audio", "prediction")

@@ -11,6 +11,7 @@ from ..conversation import Audio, Conversation, File, Image, Part, ToolCall, Tur
 from ..errors import invalid
 from ..hosts.port import Kind
 from ..images import ImageRefused, fetch_image, parse_data_uri
+from ..wire import MOST_VALUES, TOO_DEEP, has_too_many_values, is_too_deep
 from .protocol import (
     AssistantMessage,
     AudioPart,
@@ -29,7 +30,7 @@ from .protocol import (
 MOST_REMOTE_IMAGES = 10
 """In one request: they are fetched all at once, and each may have 10 MB."""
 
-_DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,")
+_DATA_URI = re.compile(r"data:[\w.+-]{1,100}/[\w.+-]{1,100}(?:;[\w.+-]{1,100}=[\w.+-]{1,100}){0,10};base64,")
 
 WirePart = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
 
@@ -91,6 +92,7 @@ class _Reader:
         self._may_fetch = may_fetch
         self._open_calls: dict[str, ToolCall] = {}
         self._is_legacy = False
+        self._arguments: list[str] = []
 
     def read(self, path: str, message: RequestMessage) -> None:
         if isinstance(message, ToolMessage):
@@ -131,6 +133,11 @@ class _Reader:
         self._open_calls = {call.id: call for call in calls}
         if len(self._open_calls) < len(calls):
             raise invalid(f"{path}.tool_calls", "two calls have the same id")
+        self._arguments += [call.arguments for call in calls]
+        if has_too_many_values(*self._arguments):
+            raise invalid(path, f"the arguments of the calls up to here have more than {MOST_VALUES} values")
+        if any(is_too_deep(call.arguments) for call in calls):
+            raise invalid(path, f"the arguments of a call are {TOO_DEEP}")
         return tuple(calls)
 
     def _parts(self, path: str, content: str | Sequence[WirePart]) -> list[Part]:

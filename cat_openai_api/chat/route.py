@@ -26,8 +26,10 @@ begins after this time at the latest, so that comments keep the line open while 
 async def create_chat_completion(wanted: ChatCompletionRequest, request: ApiRequest) -> Response:
     """Ask the Cat. `messages` is the whole conversation; with `stream: true` the reply is a stream of events."""
     settings = await request.settings()
+    request.observation.stream = bool(wanted.stream)
     person = person_meant(request, wanted.user or wanted.safety_identifier, settings)
     question = await understand(wanted, settings)
+    request.observation.model = question.model
     async with AsyncExitStack() as closing:
         closing.callback(await request.admit(person))
         kept = None
@@ -41,4 +43,5 @@ async def create_chat_completion(wanted: ChatCompletionRequest, request: ApiRequ
             return json_reply(await unless_gone(request, completion.whole()))
         with suppress(TimeoutError):
             await unless_gone(request, completion.reply.begin(), within=HOLD_SECONDS)
-        return EventStream(completion.chunks(live=settings.enable_streaming), closing.pop_all().aclose)
+        chunks = completion.chunks(live=settings.enable_streaming)
+        return EventStream(chunks, closing.pop_all().aclose, request.observation)

@@ -6,21 +6,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from starlette.requests import Request
-
 from ..conversation import Conversation, Functions, Turn
 from ..errors import invalid
 from ..hosts.current import host
 from ..hosts.port import CallDelta, Kind, Person, Refusal, Run, Text, Usage
 from ..json_format import json_instruction
-from ..kept import KeptConversation
+from ..kept import KeptConversation, before
 from ..models.serving import resolve_model
+from ..observation import Observation
 from ..reply import Delta, Reply
-from ..streamer import event
+from ..routing import ApiRequest
 from ..structured import SchemaRefused, check_schema
 from ..tokens import count_prompt_tokens, count_tokens
 from ..wire import encode
 from .background import is_background_task
+from .frames import Frame
 from .protocol import (
     AssistantReply,
     ChatCompletion,
@@ -45,14 +45,15 @@ if TYPE_CHECKING:
 class Completion:
     """One completion under way: the Cat's reply and what its wire form needs of the request.
 
-    `kept`: the conversation that the Cat keeps, where this one continues it.
+    `kept`: the conversation that the Cat keeps, where this one continues it with the turns `asked`.
     """
 
     question: "Question"
     conversation: Conversation
     reply: Reply
-    debug: bool
+    observation: Observation
     kept: KeptConversation | None = None
+    asked: Sequence[Turn] = ()
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -86,24 +87,41 @@ class Completion:
 
     async def chunks(self, *, live: bool) -> AsyncGenerator[bytes, None]:
         """The events of a stream; not `live`: all of the content in one."""
-        include_usage = bool(self.wanted.stream_options and self.wanted.stream_options.include_usage)
         frame = None
         if live and not self.reply.has_begun():
-            frame = _Frame(self, include_usage)
+            frame = self._frame()
             yield frame.opening()
         async for deltas in self._deltas(live=live):
             # One write for the opening and the first words, where those are there already.
             opening = b""
             if frame is None:
-                frame = _Frame(self, include_usage)
+                frame = self._frame()
                 opening = frame.opening(deltas)
             yield opening + b"".join(map(frame.delta, deltas))
         if frame is None:
-            frame = _Frame(self, include_usage)
+            frame = self._frame()
             yield frame.opening()
         yield frame.chunk({}, self._finish_reason())
-        if include_usage:
+        if self._includes_usage:
             yield frame.usage((await self.usage()).wire())
+
+    def _frame(self) -> Frame:
+        return Frame(
+            {
+                "id": self.id,
+                "object": "chat.completion.chunk",
+                "created": self.created,
+                "model": self.wanted.model,
+                "service_tier": self.service_tier,
+                "system_fingerprint": self.reply.system_fingerprint,
+            },
+            include_usage=self._includes_usage,
+            is_legacy=bool(self.wanted.functions),
+        )
+
+    @property
+    def _includes_usage(self) -> bool:
+        return bool(self.wanted.stream_options and self.wanted.stream_options.include_usage)
 
     async def _deltas(self, *, live: bool) -> AsyncGenerator[list[Delta], None]:
         if live:
@@ -130,7 +148,7 @@ class Completion:
         return "default" if self.wanted.service_tier else None
 
     async def usage(self) -> CompletionUsage:
-        reported = self.reply.end.usage or await self._counted()
+        reported = self.observation.usage = self.reply.end.usage or await self._counted()
         return CompletionUsage(
             prompt_tokens=reported.prompt,
             completion_tokens=reported.completion,
@@ -151,76 +169,24 @@ class Completion:
         return Usage(prompt, completion, prompt + completion)
 
     async def aclose(self) -> None:
-        """End the run if it has not ended, and keep what was said. In debug mode its path goes to the log."""
+        """End the run if it has not ended, and keep what was said."""
         await self.reply.aclose()
+        self.observation.take(self.reply)
         text, calls = self.reply.text(), tuple(self.reply.calls())
         if self.kept and self.question.remember and not self.reply.has_failed and (text or calls):
-            await self.kept.add(self.question.reading.conversation.turns, Turn("assistant", (text,), calls))
-        if self.debug:
-            host.log_path(await self._path())
+            await self.kept.add(self.asked, Turn("assistant", (text,), calls))
+        if self.observation.debug:
+            self.observation.path = self._path()
+            self.observation.usage = self.observation.usage or await self._counted()
 
-    async def _path(self) -> dict[str, Any]:
+    def _path(self) -> dict[str, Any]:
         return {
             "completion": self.id,
-            "model": self.wanted.model,
+            "asked_for": self.wanted.model,
             "messages": [
                 {"role": message.role, "characters": _characters(message)} for message in self.wanted.messages
             ],
-            "stream": bool(self.wanted.stream),
-            "seconds_to_first_words": self.reply.seconds_to_first_words,
-            "seconds": self.reply.age(),
-            "usage": (await self.usage()).wire(),
-            "finish_reason": self._finish_reason(),
         }
-
-
-class _Frame:
-    """What all chunks of one stream have in common, encoded once."""
-
-    def __init__(self, completion: Completion, include_usage: bool) -> None:
-        self._common: dict[str, Any] = {
-            "id": completion.id,
-            "object": "chat.completion.chunk",
-            "created": completion.created,
-            "model": completion.wanted.model,
-        }
-        if completion.service_tier:
-            self._common["service_tier"] = completion.service_tier
-        if completion.reply.system_fingerprint:
-            self._common["system_fingerprint"] = completion.reply.system_fingerprint
-        self._is_legacy = bool(completion.wanted.functions)
-        # With include_usage OpenAI sends the field in every chunk, null in all but the last.
-        self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
-        self._before, self._after = self.chunk({"content": "\0"}).rsplit(b'"\\u0000"', 1)
-
-    def opening(self, deltas: Sequence[Delta] = ()) -> bytes:
-        """The chunk with the role: its content is null where the first thing said is no text."""
-        content = "" if not deltas or isinstance(deltas[0], Text) else None
-        return self.chunk({"role": "assistant", "content": content, "refusal": None})
-
-    def delta(self, delta: Delta) -> bytes:
-        """This runs for every token."""
-        if isinstance(delta, Text):
-            return self._before + encode(delta.delta) + self._after
-        if isinstance(delta, Refusal):
-            return self.chunk({"refusal": delta.delta})
-        return self.chunk(self._call(delta))
-
-    def _call(self, delta: CallDelta) -> dict[str, Any]:
-        function = (
-            {"name": delta.name, "arguments": delta.arguments} if delta.id else {"arguments": delta.arguments}
-        )
-        if self._is_legacy:
-            return {"function_call": function}
-        begin = {"id": delta.id, "type": "function"} if delta.id else {}
-        return {"tool_calls": [{"index": delta.index, **begin, "function": function}]}
-
-    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return event({**self._common, "choices": [choice], **self._usage})
-
-    def usage(self, usage: dict[str, Any]) -> bytes:
-        return event({**self._common, "choices": [], "usage": usage})
 
 
 @dataclass(frozen=True)
@@ -269,16 +235,16 @@ async def start_completion(
     question: Question,
     person: Person,
     settings: "Settings",
-    request: Request,
+    request: ApiRequest,
     kept: KeptConversation | None,
 ) -> Completion:
     """Prepare the completion; the Cat has not been asked yet. Raises `InvalidRequest` for an image that cannot be
     fetched."""
     wanted = question.wanted
     conversation = await question.reading.fetch_images()
+    asked = conversation.turns
     if kept:
-        turns = (*kept.before(conversation.turns), *conversation.turns)
-        conversation = replace(conversation, turns=turns)
+        conversation = replace(conversation, turns=(*before(kept.turns, asked), *asked))
     wanted_format = wanted.json_format()
     if wanted_format and wanted_format.schema is None and not conversation.mentions("json"):
         # LLMs in JSON mode want to be told of it in words too, and OpenAI's refuse a request without that word.
@@ -289,8 +255,9 @@ async def start_completion(
     return Completion(
         question=question,
         conversation=conversation,
-        debug=settings.debug_mode,
+        observation=request.observation,
         kept=kept,
+        asked=asked,
         reply=Reply(
             Run(
                 question.model,

@@ -9,7 +9,16 @@ from .protocol import Health
 
 PLUGIN = "cat_openai_api"
 VERSION: str = json.loads((Path(__file__).parents[2] / "plugin.json").read_text("utf-8"))["version"]
-FEATURES = ["chat.completions", "message", "models", "rate_limiting", "streaming"]
+FEATURES = [
+    "chat.completions",
+    "function_calling",
+    "images",
+    "message",
+    "models",
+    "rate_limiting",
+    "streaming",
+    "structured_output",
+]
 
 
 async def current_health() -> Health:

@@ -5,7 +5,7 @@ that fits. Only those modules know the names of `cat.*`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -23,10 +23,11 @@ THE_CAT = "cheshire-cat"
 
 
 class Access(Enum):
-    """What a route needs of its caller."""
+    """What a route needs of its caller. ADMIN: what is about all users, for those who run the Cat."""
 
     READ = "read"
     WRITE = "write"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True)
@@ -194,15 +195,19 @@ class Host(ABC):
 
     @abstractmethod
     async def load(self, key: str) -> Any:
-        """What was saved under the key in the Cat's own storage; None where nothing is there (any more)."""
+        """What is saved under the key in the Cat's own storage; None where nothing is (any more)."""
 
     @abstractmethod
-    async def save(self, key: str, value: Any) -> None:
-        """Keep a JSON value, for as long as the Cat's storage keeps anything."""
+    async def update(self, key: str, change: Callable[[Any], Any]) -> None:
+        """Save under the key what `change` makes of what `load` would give: a JSON value.
 
-    def log_path(self, path: Mapping[str, Any]) -> None:
-        """A line for debug mode, as JSON: what a client sent makes no line of its own in it."""
-        self.log_info(f"OpenAI API: {encode(path).decode()}")
+        It is kept for as long as the Cat's storage keeps anything, and nothing is lost that another Cat on that
+        storage saves at the same time. Raises what the storage raises.
+        """
+
+    def log_request(self, request: Mapping[str, Any]) -> None:
+        """A line for a request, as JSON: what a client sent makes no line of its own in it."""
+        self.log_info(f"OpenAI API: {encode(request).decode()}")
 
     @abstractmethod
     def log_info(self, message: str) -> None: ...

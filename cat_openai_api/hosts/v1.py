@@ -19,12 +19,12 @@ from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run
 from .v1_llm import Asker
 from .v1_models import calls_functions, takes
 from .v1_session import Session
+from .v1_state import keep_in, kept_in
 
 if IS_CAT_1 or TYPE_CHECKING:
     import jwt
     from cat.auth.auth_utils import is_jwt
     from cat.auth.permissions import AuthPermission, AuthResource, AuthUserInfo
-    from cat.cache.cache_item import CacheItem
     from cat.db.crud import get_users
     from cat.env import get_env
     from cat.factory.custom_llm import LLMDefault
@@ -52,6 +52,13 @@ if IS_CAT_1 or TYPE_CHECKING:
         if said := getattr(cat, "openai_api_tools_output", ""):
             agent_input.tools_output = said
         return agent_input
+
+    PERMISSIONS = {
+        Access.READ: (AuthResource.CONVERSATION, AuthPermission.READ),
+        Access.WRITE: (AuthResource.CONVERSATION, AuthPermission.WRITE),
+        # Whoever may read the plugin's settings; new users may not.
+        Access.ADMIN: (AuthResource.PLUGINS, AuthPermission.READ),
+    }
 
 
 MOST_THREADS = 1000
@@ -144,17 +151,15 @@ class Cat1(Host):
     async def authenticate(self, request: Request, access: Access) -> Caller:
         header = request.headers.get("authorization", "")
         credential = header.removeprefix("Bearer ") or None
-        permission = AuthPermission.READ if access is Access.READ else AuthPermission.WRITE
+        resource, permission = PERMISSIONS[access]
         named = request.headers.get("user_id") or "user"
         custom, core = _auth_handlers(request)
         for handler in (custom, core):
-            user = handler.authorize_user_from_credential(
-                "http", credential, AuthResource.CONVERSATION, permission, user_id=named
-            )
+            user = handler.authorize_user_from_credential("http", credential, resource, permission, user_id=named)
             if user:
                 return Caller(_person(user), handler is core and _is_master_key(credential))
         if _is_known(custom, credential, named):
-            raise InsufficientPermissions("Your user may not do this: it needs a permission for CONVERSATION.")
+            raise InsufficientPermissions(f"Your user may not do this: it needs a permission for {resource.value}.")
         if credential is None:
             raise InvalidApiKey("You did not provide an API key. Send it as: Authorization: Bearer <key>.")
         raise InvalidApiKey("Incorrect API key provided.")
@@ -180,7 +185,8 @@ class Cat1(Host):
         loop = asyncio.get_running_loop()
         mailbox = Mailbox(run.timeout)
         _guard_memory()
-        session = Session(run, Asker(loop), loop, mailbox)
+        session = Session(run, Asker(loop, mailbox.unread), loop, mailbox)
+        mailbox.when_expired(session.asker.end)
         places = (await self.settings()).max_concurrent_requests
         answering = loop.run_in_executor(threads.pool(places), session.answer)
         answering.add_done_callback(lambda _: mailbox.end())
@@ -201,10 +207,11 @@ class Cat1(Host):
             await asyncio.wait([answering], timeout=STOP_SECONDS)
 
     async def load(self, key: str) -> Any:
-        return CheshireCat().cache.get_value(key)
+        return kept_in(CheshireCat().cache, key)
 
-    async def save(self, key: str, value: Any) -> None:
-        CheshireCat().cache.insert(CacheItem(key, value, -1))
+    async def update(self, key: str, change: Callable[[Any], Any]) -> None:
+        cache = CheshireCat().cache
+        keep_in(cache, key, change(kept_in(cache, key)), seconds=-1)
 
     def log_info(self, message: str) -> None:
         log.info(message)

@@ -17,11 +17,10 @@ from .transcript import SECONDS_KEPT, Kept, called_by, found, keys_of, with_anot
 from .v1_llm import Asker, LLMOfRun, RunEnded, UsageOfRun
 from .v1_messages import UserTurn, for_llm, messages_of
 from .v1_models import Parameters, Said, takes_json
-from .v1_state import restore, state_of
+from .v1_state import keep_in, kept_in, restore, state_of
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.agents.memory_agent import MemoryAgent
-    from cat.cache.cache_item import CacheItem
     from cat.log import log
     from cat.looking_glass.cheshire_cat import CheshireCat
     from cat.looking_glass.stray_cat import StrayCat
@@ -148,11 +147,14 @@ class Session(StrayCat):
         if self._run.remember and (state or tools_output or self._has_state):
             kept = Kept(reply, called_by(calls), (state, tools_output))
             replies = [(one.reply, one.called, one.state) for one in with_another(self._kept(self._keys[-1]), kept)]
-            self.cache.insert(CacheItem(f"openai_api_state_{self._keys[-1]}", replies, SECONDS_KEPT))
+            try:
+                keep_in(self.cache, self._keys[-1], replies, SECONDS_KEPT)
+            except Exception:  # the storage's own, whichever it is: the reply is there all the same
+                log.error("OpenAI API: the working memory cannot be kept, the next turn begins without it")
 
     def _kept(self, key: str) -> list[Kept]:
         """In plain types: the Cat's cache may pickle them."""
-        return [Kept(*one) for one in self.cache.get_value(f"openai_api_state_{key}") or ()]
+        return [Kept(*one) for one in kept_in(self.cache, key) or ()]
 
     def _tools_output(self) -> str:
         return getattr(getattr(self.working_memory, "agent_input", None), "tools_output", "")

@@ -5,7 +5,15 @@ calls of the client's functions goes on with it too, and with what the Cat's own
 """
 
 import copy
-from typing import Any
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from .detect import IS_CAT_1
+
+if IS_CAT_1 or TYPE_CHECKING:
+    from cat.cache.cache_item import CacheItem
+    from cat.log import log
 
 DERIVED = {"agent_input"}
 """What the Cat puts into the working memory anew in each turn, beside the fields of its class."""
@@ -26,6 +34,34 @@ def restore(state: dict[str, Any], memory: Any, session: Any) -> None:
     """Put a copy of the state into the memory of a session."""
     for name, value in _copy(state, session).items():
         setattr(memory, name, value)
+
+
+def keep_in(cache: Any, key: str, value: Any, seconds: float) -> None:
+    """Keep the value in the Cat's cache; -1 is for ever.
+
+    Raises whatever the cache raises, and then has nothing under the key: a full disk may take half a file.
+    """
+    item = CacheItem(_name(key), value, seconds)
+    try:
+        cache.insert(item)
+    except Exception:
+        with suppress(Exception):
+            cache.delete(item.key)
+        raise
+
+
+def kept_in(cache: Any, key: str) -> Any:
+    """None also where what is kept cannot be read: a Cat that was killed may have written half of it."""
+    try:
+        return cache.get_value(_name(key))
+    except Exception:  # that of unpickling, whichever it is
+        log.error("OpenAI API: what was kept cannot be read, the conversation goes on without it")
+        return None
+
+
+def _name(key: str) -> str:
+    """The Cat may make the name of a file of it, and the names of people are in it."""
+    return f"openai_api_{sha256(key.encode()).hexdigest()}"
 
 
 def _copy(state: dict[str, Any], session: Any) -> dict[str, Any]:

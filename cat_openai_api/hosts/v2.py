@@ -3,24 +3,25 @@
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from starlette.requests import Request
 
 from ...settings import Settings as PluginSettings
-from ..errors import InvalidApiKey, UpstreamError
+from ..errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..json_format import json_instruction
 from .detect import IS_CAT_2
 from .mailbox import Mailbox
 from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run, Text
 from .v2_llm import LLMOfRun, llm_of_run, step_into
 from .v2_state import keep, recalled
+from .v2_store import load, update
 from .v2_tools import ClientTools
 
 if IS_CAT_2 or TYPE_CHECKING:
-    from cat import config, db, log
+    from cat import config, log
     from cat.ambient.context_vars import Ctx, ctx, set_ctx
     from cat.ambient.runtime import ccat
     from cat.auth.user import User
@@ -31,8 +32,6 @@ if IS_CAT_2 or TYPE_CHECKING:
     from cat.services.service import Service
     from cat.types import Task
 
-    # Called DB before 2.0.21.
-    Store = getattr(db, "Store", None) or db.DB
 else:
     Directive = Service = User = object
 
@@ -74,9 +73,20 @@ class OpenAIAPI(Service):
         if not cls._is_known():
             async with cls._reading:
                 if not cls._is_known():
-                    cls._known = time.monotonic(), await cls.load_settings()
+                    cls._known = time.monotonic(), await cls._read()
         assert cls._known is not None
         return cls._known[1]
+
+    @classmethod
+    async def _read(cls) -> PluginSettings:
+        """Those of before when they cannot be read: a busy SQLite file says so instead of waiting."""
+        try:
+            return await cls.load_settings()
+        except Exception:
+            if cls._known is None:
+                raise
+            log.error("OpenAI API: the settings cannot be read, those of before stay in force")
+            return cls._known[1]
 
     @classmethod
     def _is_known(cls) -> bool:
@@ -88,7 +98,8 @@ class Cat2(Host):
         return await OpenAIAPI.current_settings()
 
     async def authenticate(self, request: Request, access: Access) -> Caller:
-        """The host has looked at the credential already; any user it knows may read and write.
+        """The host has looked at the credential already; any user it knows may read and write, and an admin is one
+        by the role of that name.
 
         It would take a cookie too, which a browser sends along from any site, so the header is asked for.
         """
@@ -100,6 +111,8 @@ class Cat2(Host):
             raise InvalidApiKey("Incorrect API key provided.")
         key = header.removeprefix("Bearer ").encode()
         is_service = config.API_KEY is not None and hmac.compare_digest(key, config.API_KEY.encode())
+        if access is Access.ADMIN and not (is_service or user.is_admin()):
+            raise InsufficientPermissions("Your user may not do this: it needs the role admin.")
         return Caller(_person(user), is_service)
 
     def end_user(self, name: str) -> Person:
@@ -153,8 +166,10 @@ class Cat2(Host):
                 return _join(message.text for message in result.messages if message.role == "assistant")
             finally:
                 mailbox.end()
+                await llm.close()
 
         answering = asyncio.create_task(answer())
+        mailbox.when_expired(answering.cancel)
         try:
             # Not live there are no texts, only the end.
             async for events in mailbox.events():
@@ -178,10 +193,10 @@ class Cat2(Host):
                 await keep(run, said, llm.calls.all(), client_tools.said)
 
     async def load(self, key: str) -> Any:
-        return await Store.load(key)
+        return await load(key)
 
-    async def save(self, key: str, value: Any) -> None:
-        await Store.save(key, value)
+    async def update(self, key: str, change: Callable[[Any], Any]) -> None:
+        await update(key, change)
 
     def log_info(self, message: str) -> None:
         log.info(message)

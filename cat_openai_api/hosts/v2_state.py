@@ -4,12 +4,10 @@ It is no part of the client's transcript, which has the replies alone. It is kep
 Cat on that database finds it.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from ..conversation import ToolCall, Turn
 from ..wire import encode
@@ -17,22 +15,17 @@ from .detect import IS_CAT_2
 from .port import Person, Run
 from .transcript import SECONDS_KEPT, Kept, called_by, found, keys_of, with_another
 from .v2_messages import message_of
+from .v2_store import load, update
 
 if IS_CAT_2 or TYPE_CHECKING:
-    from cat import db, log
+    from cat import log
     from cat.types import Message
-
-    # Called DB before 2.0.21.
-    Store = getattr(db, "Store", None) or db.DB
 
 MOST_KEPT = 64
 """Turns of one person's."""
 
 MOST_BYTES = 1_000_000
 """Of all of one person's: what tools say can be long."""
-
-_keeping: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-"""A lock for each person whose record is being written."""
 
 
 async def keep(run: Run, reply: str, calls: Sequence[ToolCall], messages: Sequence[Any]) -> None:
@@ -49,11 +42,14 @@ async def keep(run: Run, reply: str, calls: Sequence[ToolCall], messages: Sequen
 
 async def _keep(run: Run, kept: Kept) -> None:
     key = keys_of(run.person, run.model, run.conversation.turns)[-1]
-    async with _keeping.setdefault(run.person.key, asyncio.Lock()):
-        record = await _record(run.person)
-        before = [Kept(**other) for other in record.pop(key, {}).get("replies", ())]
-        record[key] = {"at": time.time(), "replies": [asdict(one) for one in with_another(before, kept)]}
-        await Store.save(_key(run.person), _bounded(record))
+
+    def with_this(record: dict[str, Any] | None) -> dict[str, Any]:
+        young = _young(record)
+        before = [Kept(**other) for other in young.pop(key, {}).get("replies", ())]
+        young[key] = {"at": time.time(), "replies": [asdict(one) for one in with_another(before, kept)]}
+        return _bounded(young)
+
+    await update(_key(run.person), with_this)
 
 
 async def recalled(run: Run) -> list[Any]:
@@ -61,7 +57,11 @@ async def recalled(run: Run) -> list[Any]:
     turns = run.conversation.turns
     if not any(turn.role == "assistant" for turn in turns):
         return [message_of(turn) for turn in turns]
-    record = await _record(run.person)
+    try:
+        record = _young(await load(_key(run.person)))
+    except Exception:  # the database's own, whichever it is: the conversation itself is the client's
+        log.error("OpenAI API: what the agent's tools said before cannot be read, the turn begins without it")
+        record = {}
     keys = keys_of(run.person, run.model, turns) if record else []
     messages: list[Any] = []
     for place, turn in enumerate(turns):
@@ -92,10 +92,9 @@ def _with_ids(messages: list[Any], turn: Turn) -> list[Any]:
     return messages
 
 
-async def _record(person: Person) -> dict[str, Any]:
+def _young(record: dict[str, Any] | None) -> dict[str, Any]:
     """By key, oldest first."""
-    record = await Store.load(_key(person), default={})
-    return {key: entry for key, entry in record.items() if entry["at"] > time.time() - SECONDS_KEPT}
+    return {key: entry for key, entry in (record or {}).items() if entry["at"] > time.time() - SECONDS_KEPT}
 
 
 def _bounded(record: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def addressee(wanted: MessageRequest, request: ApiRequest, settings: "Settings")
 async def answer(wanted: MessageRequest, person: Person, settings: "Settings", request: ApiRequest) -> MessageReply:
     asked = Turn("user", (wanted.text,))
     async with kept_conversation(person, THE_CAT) as kept:
-        turns_before = len(kept.turns)
+        request.observation.model = THE_CAT
+        request.observation.path = {"message": {"characters": len(wanted.text), "turns_before": len(kept.turns)}}
         conversation = Conversation((*kept.turns, asked))
         run = Run(THE_CAT, conversation, person, request, timeout=settings.request_timeout)
         reply = Reply(run, settings.max_tokens, live=not host.rewrites_replies())
@@ -39,14 +40,8 @@ async def answer(wanted: MessageRequest, person: Person, settings: "Settings", r
             await reply.whole()
         finally:
             await reply.aclose()
+            request.observation.take(reply)
         text = reply.text()
+        request.observation.path["characters"] = len(text)
         await kept.add([asked], Turn("assistant", (text,)))
-    if settings.debug_mode:
-        path = {
-            "message": {"characters": len(wanted.text), "turns_before": turns_before},
-            "seconds": reply.age(),
-            "characters": len(text),
-            "finish_reason": reply.finish_reason,
-        }
-        host.log_path(path)
     return MessageReply(text=text, user_id=wanted.user_id or person.name, timestamp=int(time.time()))

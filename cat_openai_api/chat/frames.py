@@ -1,0 +1,52 @@
+"""The chunks of one stream, as bytes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..hosts.port import CallDelta, Refusal, Text
+from ..reply import Delta
+from ..streamer import event
+from ..wire import encode
+
+
+class Frame:
+    """`common`: what all chunks of the stream have in common, encoded once; what is None in it is left out.
+
+    `is_legacy`: calls have the older form, `function_call`.
+    """
+
+    def __init__(self, common: Mapping[str, Any], *, include_usage: bool, is_legacy: bool) -> None:
+        self._common = {name: value for name, value in common.items() if value is not None}
+        self._is_legacy = is_legacy
+        # With include_usage OpenAI sends the field in every chunk, null in all but the last.
+        self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
+        self._before, self._after = self.chunk({"content": "\0"}).rsplit(b'"\\u0000"', 1)
+
+    def opening(self, deltas: Sequence[Delta] = ()) -> bytes:
+        """The chunk with the role: its content is null where the first thing said is no text."""
+        content = "" if not deltas or isinstance(deltas[0], Text) else None
+        return self.chunk({"role": "assistant", "content": content, "refusal": None})
+
+    def delta(self, delta: Delta) -> bytes:
+        """This runs for every token."""
+        if isinstance(delta, Text):
+            return self._before + encode(delta.delta) + self._after
+        if isinstance(delta, Refusal):
+            return self.chunk({"refusal": delta.delta})
+        return self.chunk(self._call(delta))
+
+    def _call(self, delta: CallDelta) -> dict[str, Any]:
+        function = (
+            {"name": delta.name, "arguments": delta.arguments} if delta.id else {"arguments": delta.arguments}
+        )
+        if self._is_legacy:
+            return {"function_call": function}
+        begin = {"id": delta.id, "type": "function"} if delta.id else {}
+        return {"tool_calls": [{"index": delta.index, **begin, "function": function}]}
+
+    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return event({**self._common, "choices": [choice], **self._usage})
+
+    def usage(self, usage: dict[str, Any]) -> bytes:
+        return event({**self._common, "choices": [], "usage": usage})

@@ -1,0 +1,21 @@
+"""`GET /metrics`."""
+
+from starlette.responses import Response
+
+from ..hosts.port import Access
+from ..routing import ApiRequest, get
+from .protocol import CONTENT
+from .serving import current_meters
+
+
+@get(
+    "/metrics",
+    access=Access.ADMIN,
+    response_class=Response,
+    openapi_extra={"responses": {"200": {"content": {"text/plain": CONTENT}}}},
+    summary="Metrics for Prometheus",
+)
+async def read_metrics(request: ApiRequest) -> Response:
+    """For the Cat's API key and for admins, while the setting `metrics` is on."""
+    content, content_type = (await current_meters(await request.settings())).exposition()
+    return Response(content, media_type=content_type)
