@@ -13,6 +13,9 @@ from starlette.exceptions import HTTPException
 
 MAX_MESSAGE_CHARACTERS = 500
 
+MAX_STEP_CHARACTERS = 100
+"""Of a path in the request: a key is the client's."""
+
 
 class ErrorDetail(BaseModel):
     message: str
@@ -142,8 +145,11 @@ class UpstreamError(ApiError):
     type = "server_error"
     code = "upstream_error"
 
-    def __init__(self) -> None:
-        super().__init__("The Cat could not answer: its pipeline or its LLM failed. The Cat's log has the details.")
+    def __init__(
+        self,
+        message: str = "The Cat could not answer: its pipeline or its LLM failed. The Cat's log has the details.",
+    ) -> None:
+        super().__init__(message)
 
 
 class InvalidModelOutput(ApiError):
@@ -195,13 +201,16 @@ def error_for(error: Exception, request_body: Any = None) -> ApiError | None:
 
 
 def _validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> InvalidRequest:
-    """One error out of Pydantic's list: for a union it lists each branch, and the deepest is the one meant."""
-    error, path = max(((error, _path(error, body)) for error in errors), key=lambda found: len(found[1]))
+    """One error out of Pydantic's list: for a union it lists each branch, and the deepest is the one meant, or else
+    that of the branch whose type it has."""
+    located = ((error, _path(error, body)) for error in errors)
+    error, path = max(located, key=lambda found: (len(found[1]), not found[0]["type"].endswith("_type")))
     if not path:
         if body is None:
             return InvalidRequest("The request has no body; send a JSON object.", code="invalid_json")
         return InvalidRequest("The request's body must be a JSON object.")
-    param = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    param = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:MAX_STEP_CHARACTERS]}" for step in path)
+    param = param.lstrip(".")
     if error["type"] in {"missing", "union_tag_not_found"}:
         return InvalidRequest(
             f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"

@@ -37,6 +37,9 @@ PREFIX = "/custom"
 MAX_BODY_MEGABYTES = 32
 MAX_BODY_BYTES = MAX_BODY_MEGABYTES * 1024 * 1024
 
+BLOCKING_BYTES = 256 * 1024
+"""A body longer than this (some 5 ms of work) is parsed in a thread."""
+
 T = TypeVar("T")
 
 
@@ -105,10 +108,14 @@ class ApiRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
         try:
-            self.parsed_body = decode(body)
+            self.parsed_body = await _decoded(body)
         except ValueError as error:
             raise InvalidRequest(f"The request's body is no valid JSON: {error}.", code="invalid_json") from error
         return self.parsed_body
+
+
+async def _decoded(body: bytes) -> Any:
+    return decode(body) if len(body) < BLOCKING_BYTES else await asyncio.to_thread(decode, body)
 
 
 class ApiRoute(APIRoute):
@@ -190,7 +197,7 @@ def _route(
         prefix=PREFIX,
         tags=["OpenAI API"],
         route_class_override=_ROUTES[access],
-        responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}},
+        responses={**options.pop("responses", {}), "4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}},
         **options,
     )
 

@@ -36,9 +36,13 @@ class StopSequences:
 
     def _beginning_at_the_end(self, text: str) -> int:
         """Length of the longest end of `text` that a sequence begins with."""
-        longest = min(len(text), max(map(len, self._sequences)) - 1)
-        for length in range(longest, 0, -1):
-            end = text[-length:]
-            if any(sequence.startswith(end) for sequence in self._sequences):
-                return length
-        return 0
+        return max(_overlap(text, sequence) for sequence in self._sequences)
+
+
+def _overlap(text: str, sequence: str) -> int:
+    start = text.find(sequence[0], max(0, len(text) - len(sequence) + 1))
+    while start >= 0:
+        if sequence.startswith(text[start:]):
+            return len(text) - start
+        start = text.find(sequence[0], start + 1)
+    return 0

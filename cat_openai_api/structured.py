@@ -20,7 +20,7 @@ ensure("jsonschema", "jsonschema>=4.18,<5")
 ensure("regex", "regex")
 
 import regex  # noqa: E402
-from jsonschema import Draft202012Validator  # noqa: E402
+from jsonschema import Draft202012Validator, FormatChecker  # noqa: E402
 from jsonschema.exceptions import SchemaError, ValidationError  # noqa: E402
 from jsonschema.validators import extend  # noqa: E402
 from referencing import Registry  # noqa: E402
@@ -32,11 +32,15 @@ CHECK_SECONDS = 2.0
 
 PROBE_SECONDS = 0.1
 
-MOST_KEYWORDS = 20_000
-"""In a schema, nested ones included: OpenAI takes 5,000 properties."""
+MOST_KEYWORDS = 10_000
+"""In a schema, nested ones included: OpenAI takes 5,000 properties. Half a second of work for each thousand."""
 
 PATTERN_SECONDS = 0.2
 
+LONGEST_PATTERN = 1000
+"""In characters; a reference may be as long."""
+
+MOST_PATTERNS = 100
 
 MOST_LEVELS = 64
 """Of nesting in a schema; OpenAI takes 10."""
@@ -67,9 +71,13 @@ def _check_schema(schema: dict[str, Any]) -> None:
             raise SchemaRefused(f"this JSON schema has more than {MOST_KEYWORDS} keywords")
         if any(level > MOST_LEVELS for level, _, _ in keywords):
             raise SchemaRefused(f"this JSON schema is nested more than {MOST_LEVELS} levels deep")
-        Draft202012Validator.check_schema(schema)
+        if sum(keyword == "pattern" for _, keyword, _ in keywords) > MOST_PATTERNS:
+            raise SchemaRefused(f"this JSON schema has more than {MOST_PATTERNS} patterns")
+        # No formats: that of patterns would have Python's own module compile them.
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
+        resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
         for _, keyword, value in keywords:
-            _check_keyword(schema, keyword, value)
+            _check_keyword(resolver, keyword, value)
         probes: list[Any] = [{}, []]
         for probe in probes:
             _validator(schema, PROBE_SECONDS).is_valid(probe)
@@ -143,9 +151,10 @@ def _keywords(schema: Any) -> Iterator[tuple[int, str, Any]]:
             waiting.extend((level + 1, value) for value in here)
 
 
-def _check_keyword(schema: dict[str, Any], keyword: str, value: Any) -> None:
+def _check_keyword(resolver: Any, keyword: str, value: Any) -> None:
+    if keyword in ("$ref", "pattern") and isinstance(value, str) and len(value) > LONGEST_PATTERN:
+        raise SchemaRefused(f"a '{keyword}' is longer than {LONGEST_PATTERN} characters")
     if keyword == "$ref" and isinstance(value, str):
-        resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
         try:
             resolver.lookup(value)
         except Unresolvable:
@@ -154,7 +163,7 @@ def _check_keyword(schema: dict[str, Any], keyword: str, value: Any) -> None:
     elif keyword == "pattern" and isinstance(value, str):
         try:
             regex.compile(value)
-        except regex.error:
+        except (regex.error, RecursionError):
             raise SchemaRefused(f"'{value[:100]}' is no regular expression") from None
     elif keyword in ("$dynamicRef", "patternProperties"):
         raise SchemaRefused(f"'{keyword}' is not supported")

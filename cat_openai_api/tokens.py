@@ -24,8 +24,12 @@ RETRY_SECONDS = 600.0
 BLOCKING_CHARACTERS = 20_000
 """Texts longer than this (some 5 ms of work) are counted in a thread."""
 
-PIECE_CHARACTERS = 50_000
-"""The longest text that tiktoken is given at once: its regular expression recurses over long runs."""
+EXACT_CHARACTERS = 1_000_000
+"""Of texts longer than this the tokens are estimated: counting them would take a second and more."""
+
+PIECE_CHARACTERS = 10_000
+"""The longest text that tiktoken is given at once: its regular expression recurses over long runs, and in older
+versions, as Cheshire Cat 1.9 has, the time for a run grows with its square."""
 
 LONGEST_TAIL = 4_000
 """Characters without a sure boundary after which one is assumed, at the price of a token more or less."""
@@ -116,9 +120,10 @@ vocabulary.tokenizer()
 
 
 async def count_tokens(texts: Sequence[str]) -> int:
-    """Tokens of all the texts together."""
-    tokenizer = vocabulary.tokenizer()
-    if sum(map(len, texts)) > BLOCKING_CHARACTERS:
+    """Tokens of all the texts together; an estimate where they are very long."""
+    size = sum(map(len, texts))
+    tokenizer = vocabulary.tokenizer() if size <= EXACT_CHARACTERS else EstimatingTokenizer()
+    if size > BLOCKING_CHARACTERS:
         return await asyncio.to_thread(lambda: sum(map(tokenizer.count, texts)))
     return sum(map(tokenizer.count, texts))
 
@@ -147,6 +152,14 @@ class TokenBudget:
         """As much of `piece` as may pass, and whether the limit has cut it."""
         if not self._limit:
             return piece, False
+        # Of a long piece, no more than may pass is counted.
+        for start in range(0, len(piece), LONGEST_TAIL):
+            passed, cut = self._take(piece[start : start + LONGEST_TAIL])
+            if cut:
+                return piece[:start] + passed, True
+        return piece, False
+
+    def _take(self, piece: str) -> tuple[str, bool]:
         self._bytes += len(piece.encode("utf-8", "replace"))
         # A token is at least one byte, so most replies end before anything needs counting.
         if self._bytes <= self._limit:
@@ -171,7 +184,7 @@ def _last_boundary(text: str) -> int:
     There the encodings cl100k_base and o200k_base always end a piece (their published split patterns), so the
     tokens before it do not depend on what follows. Behind a very long text without one, its end.
     """
-    for position in range(len(text) - 1, 0, -1):
+    for position in range(len(text) - 1, max(0, len(text) - LONGEST_TAIL), -1):
         if text[position - 1].isalpha() and not _continues_word(text[position]):
             return position
     return len(text) if len(text) > LONGEST_TAIL else 0

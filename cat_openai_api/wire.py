@@ -1,6 +1,7 @@
 """What the wire models of all API resources share."""
 
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -9,9 +10,19 @@ from pydantic_core import PydanticCustomError
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
-
 LONGEST_NAME = 512
 """Characters of a name that a client makes up: OpenAI says nothing of `user`; a digest or an e-mail fits well."""
+
+MOST_VALUES = 100_000
+"""In one piece of JSON, about: what takes a second to read for each million of them blocks everybody else."""
+
+MOST_LEVELS = 100
+"""Of nesting. Whoever passes JSON on walks through it, and Python bears some hundreds of steps."""
+
+LONGEST_NUMBER = 400
+"""In digits: a double has 309 of them before its point."""
+
+TOO_DEEP = "too deeply nested"
 
 
 class WireRequest(BaseModel):
@@ -39,15 +50,75 @@ def is_set(value: Any) -> bool:
 
 
 def decode(body: bytes) -> Any:
-    """JSON by the standard: no NaN, no half surrogate pairs, no endless nesting. Raises ValueError."""
+    """JSON by the standard: no NaN, no half surrogate pairs, numbers that a double can hold, and no more of it than
+    can be read at once. Raises ValueError."""
     text = body.decode("utf-8")
+    if has_too_many_values(text):
+        raise ValueError(f"more than {MOST_VALUES} values")
     try:
-        data = json.loads(text, parse_constant=_no_constant)
+        data = json.loads(text, parse_constant=_no_constant, parse_int=_integer, parse_float=_float)
     except RecursionError:
-        raise ValueError("too deeply nested") from None
+        raise ValueError(TOO_DEEP) from None
+    if _is_deep(data):
+        raise ValueError(TOO_DEEP)
     if _SURROGATE.search(text):
         json.dumps(data, ensure_ascii=False).encode("utf-8")
     return data
+
+
+def has_too_many_values(*texts: str) -> bool:
+    """Whether there are more than `MOST_VALUES` in pieces of JSON, without reading them."""
+    return sum(map(_marks, texts)) > MOST_VALUES and sum(map(_values, texts)) > MOST_VALUES
+
+
+def _values(text: str) -> int:
+    """About how many, where they are no more than `MOST_VALUES`."""
+    # After each mark there are two strings at most.
+    pieces = text.replace(r"\\", "").replace(r"\"", "").split('"', 4 * MOST_VALUES)
+    return len(pieces) if len(pieces) > 4 * MOST_VALUES else _marks("".join(pieces[::2]))
+
+
+def _marks(text: str) -> int:
+    return text.count(",") + text.count("[") + text.count("{")
+
+
+def is_too_deep(text: str) -> bool:
+    """Whether a text is JSON that can be read, but that is nested too deeply to be passed on."""
+    if _marks(text) < MOST_LEVELS:
+        return False
+    try:
+        return _is_deep(json.loads(text))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_deep(data: Any) -> bool:
+    level = [data]
+    for _ in range(MOST_LEVELS):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number of more than {LONGEST_NUMBER} digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number of more than {LONGEST_NUMBER} digits")
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits} is out of range")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -21,6 +21,7 @@ begins after this time at the latest, so that comments keep the line open while 
     "/v1/chat/completions",
     access=Access.WRITE,
     response_model=ChatCompletion,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     summary="Create a chat completion",
 )
 async def create_chat_completion(wanted: ChatCompletionRequest, request: ApiRequest) -> Response:

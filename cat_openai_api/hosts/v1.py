@@ -5,6 +5,7 @@ import hmac
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -39,7 +40,6 @@ if IS_CAT_1 or TYPE_CHECKING:
     @plugin
     def deactivated(_: Any) -> None:
         threads.close()
-        _unguard_memory()
 
     @hook(priority=-1000)
     def agent_prompt_prefix(prefix: str, cat: Any) -> str:
@@ -117,17 +117,13 @@ def _guard_memory() -> None:
 
     The embedded vector database is not made for threads: two chats at once break it, for all users, until the
     Cat is started again. The collections are new ones after the embedder was changed, so each run looks.
+    It stays when the plugin is switched off: runs that are under way then still need it, and the same lock as
+    those that begin when it is on again.
     """
     for collection in CheshireCat().memory.vectors.collections.values():
         for name in GUARDED:
             if name not in vars(collection) and hasattr(collection, name):
                 setattr(collection, name, _one_at_a_time(getattr(collection, name)))
-
-
-def _unguard_memory() -> None:
-    for collection in CheshireCat().memory.vectors.collections.values():
-        for name in GUARDED:
-            vars(collection).pop(name, None)
 
 
 def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,12 +137,11 @@ def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
 class Cat1(Host):
     async def settings(self) -> Settings:
         """The host checks what is saved but stores it as it was sent."""
-        saved = _plugin().load_settings()
-        try:
-            return Settings.model_validate(saved)
-        except ValidationError:
-            log.error("OpenAI API: the saved settings are not valid, the defaults are in force")
-            return Settings()
+        with suppress(ValidationError):
+            return Settings.model_validate(_plugin().load_settings())
+        # Not while the error is handled: its traceback would have the values in it, and a URL may have a password.
+        log.error("OpenAI API: the saved settings are not valid, the defaults are in force")
+        return Settings()
 
     async def authenticate(self, request: Request, access: Access) -> Caller:
         header = request.headers.get("authorization", "")

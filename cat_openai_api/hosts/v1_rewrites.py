@@ -117,7 +117,7 @@ def result_of(content: Any) -> Mapping[str, Any]:
     text = text_of(content)
     try:
         result = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         result = text
     return result if isinstance(result, dict) else {"output": result}
 
