@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from ..errors import RequestTimeout
 from .port import Event, Fingerprint, Text
@@ -27,6 +27,11 @@ class Mailbox:
         self._wanted = asyncio.Event()
         self._read_at = 0.0
         self._ended = False
+        self._end_run: Callable[[], object] = lambda: None
+
+    def when_expired(self, end_run: Callable[[], object]) -> None:
+        """Called when the time is over, also where nobody reads any more."""
+        self._end_run = end_run
 
     def put(self, event: Event) -> None:
         """This runs for every token."""
@@ -45,7 +50,11 @@ class Mailbox:
 
     def end(self) -> None:
         self._ended = True
+        self.close()
         self._news.set()
+
+    def unread(self) -> int:
+        return len(self._unread)
 
     async def events(self) -> AsyncGenerator[list[Event], None]:
         """What was put in since the last time, as soon as there is anything, until the end."""
@@ -58,7 +67,9 @@ class Mailbox:
             if unread:
                 yield unread
             if self._expired:
-                raise RequestTimeout(self._timeout)
+                break
+        if self._expired:
+            raise RequestTimeout(self._timeout)
 
     def close(self) -> None:
         if self._timer:
@@ -67,6 +78,7 @@ class Mailbox:
     def _expire(self) -> None:
         self._expired = True
         self._news.set()
+        self._end_run()
 
     def last(self) -> str:
         """The text that was put in last; empty before."""

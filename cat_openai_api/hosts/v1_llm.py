@@ -23,15 +23,25 @@ else:
     BaseChatModel = object
 
 
+MOST_AHEAD = 256
+"""Tokens that an LLM may be ahead of the client, who may read slowly; then its connection is not read."""
+
+PAUSE_SECONDS = 0.01
+
+
 class RunEnded(BaseException):
     """Nobody wants the reply any more. No `Exception`: LangChain and the Cat swallow those."""
 
 
 class Asker:
-    """Asks LLMs on the event loop for a thread that runs the Cat's pipeline."""
+    """Asks LLMs on the event loop for a thread that runs the Cat's pipeline.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    `unread`: how much of what was said nobody has read yet.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, unread: Callable[[], int]) -> None:
         self._loop = loop
+        self._unread = unread
         self._ended = False
         self._asking: set[asyncio.Task[None]] = set()
         self._waiting: set[queue.SimpleQueue[Any]] = set()
@@ -76,6 +86,8 @@ class Asker:
                 answers.put(answer)
                 # An LLM that is quick never waits by itself, and nobody else would have the event loop.
                 await asyncio.sleep(0)
+                while answers.qsize() + self._unread() > MOST_AHEAD:  # noqa: ASYNC110 - rare, and a queue has no event
+                    await asyncio.sleep(PAUSE_SECONDS)
         except Exception as error:
             answers.put(error)
         else:

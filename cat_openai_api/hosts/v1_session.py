@@ -93,6 +93,10 @@ class Session(StrayCat):
             # Of a reply that was cut the client may have the beginning.
             self._keep_state(self._mailbox.said())
             return {"error": "ended"}
+        except BaseException as error:
+            # The Cat catches each Exception; its tokenizer panics with something else at very long words.
+            log.error(f"OpenAI API: the Cat's pipeline ended with {type(error).__name__}")
+            return {"error": "broken"}
         if not isinstance(reply, dict):
             self._keep_state(reply.text)
         return reply

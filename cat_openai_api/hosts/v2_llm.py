@@ -58,6 +58,7 @@ class LLMOfRun:
         self._next_is_agents = False
         self._unseen = False
         self._usages: list[Usage | None] = []
+        self._streams: list[Any] = []
         self._finish_reason: str | None = None
         self._fingerprint: str | None = None
 
@@ -86,9 +87,15 @@ class LLMOfRun:
                 request["response_format"] = self._run.format.wire
         reply = await self._create(client, request)
         if request.get("stream"):
+            self._streams.append(reply)
             return self._heard(reply, is_agents)
         self._usages.append(_usage(reply.usage))
         return await self._hear_whole(reply) if is_agents else reply
+
+    async def close(self) -> None:
+        """Close the LLM's connections: whoever was cut off while it read has left them open."""
+        for stream in self._streams:
+            await stream.close()
 
     def _add_functions(self, request: dict[str, Any]) -> None:
         functions = self._run.functions

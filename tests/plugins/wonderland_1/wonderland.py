@@ -127,4 +127,6 @@ def before_cat_reads_message(message: Any, cat: Any) -> Any:
         message.text = message.text.replace("Mirror: ", "Looking-glass: ")
     if message.text.startswith("No pictures: "):
         message.image = None
+    if message.text.startswith("[keep:"):
+        cat.working_memory.attic = "x" * int(message.text.strip("[kep:]"))
     return message
