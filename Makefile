@@ -5,6 +5,7 @@
 
 PORT ?= 1865
 ARGS =
+MINUTES = 5
 # The folder core/ of a checkout of Cheshire Cat 1.9, and a Python 3.10 for it.
 CAT_CORE ?=
 PYTHON_V1 ?= python3.10
@@ -19,7 +20,7 @@ FIND_PYTHON := for python in python3.13 python3.12 python3.11 python3; do \
 	python=; done
 
 # Later setuptools have no pkg_resources; sse-starlette is what the plugin would install at its first start.
-REQUIREMENTS_V1 := 'setuptools<81' 'sse-starlette>=2.2,<3.0.4'
+REQUIREMENTS_V1 := 'setuptools<81' 'sse-starlette>=2.2,<3.0.4' 'jsonschema>=4.18,<5' 'redis>=5.2,<8' 'prometheus-client>=0.17'
 STAMP_V1 := .venv-v1/.installed-$(shell { cat "$(CAT_CORE)/pyproject.toml" requirements.txt; \
 	echo $(REQUIREMENTS_V1); } 2>/dev/null | cksum | cut -d' ' -f1)
 FIND_PYTHON_V1 := python="$(PYTHON_V1)"; "$$python" -c \
@@ -43,7 +44,7 @@ endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-v1 test lint types unit unit-double test-v1 bench clean python core-v1
+.PHONY: help run run-v1 test lint types unit unit-double test-v1 bench soak clean python core-v1
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -79,6 +80,10 @@ test-v1: core-v1 $(STAMP) $(STAMP_V1) ## run them against Cheshire Cat 1.9 (CAT_
 
 bench: $(STAMP) ## measure what the plugin adds to a reply (ARGS=...)
 	$(PYTHON) .dev/bench.py $(ARGS)
+
+# Asked for with CAT=1.9, the Cat is the one that test-v1 tests.
+soak: $(if $(filter 1.9,$(CAT)),core-v1) $(STAMP) $(if $(filter 1.9,$(CAT)),$(STAMP_V1)) ## mixed traffic with random faults (MINUTES=5 SEED=...; CAT=1.9 CAT_CORE=...)
+	$(if $(filter 1.9,$(CAT)),$(V1)) $(PYTHON) .dev/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove .venv, .venv-v1, .cat and caches
 	rm -rf .venv .venv-v1 .cat .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -1,7 +1,8 @@
 """A storyteller behind the OpenAI API, so that a Cat can talk on a machine without any LLM account.
 
 `make run` starts it when no real model is configured. By itself: `.venv/bin/python .dev/demo_llm.py`.
-It invents nothing: it picks one of a few tales, and says so.
+It invents nothing: it picks one of a few tales, and says so. Functions that the user's message names it calls, and
+JSON that is asked for it makes of the tale: in a small way, and without understanding anything.
 """
 
 import argparse
@@ -9,21 +10,32 @@ import asyncio
 import json
 import re
 import socket
+import sys
 import threading
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import uvicorn
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from upstream import (  # type: ignore[import-not-found]  # mypy is not told of tests/
+    Values,
+    improvised_calls,
+    openai_tool_call,
+    tool_call_parts,
+)
 
 MODEL = "storyteller"
 PAUSE_SECONDS = 0.03
@@ -63,6 +75,8 @@ captain was still looking for his boots.""",
 class Message(BaseModel):
     role: str
     content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
 
     @property
     def text(self) -> str:
@@ -82,6 +96,10 @@ class ChatRequest(BaseModel):
     stop: str | list[str] | None = None
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,7 @@ class Reply:
     words: list[str]
     finish_reason: str
     prompt_tokens: int
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def usage(self) -> dict[str, int]:
@@ -102,19 +121,54 @@ class Reply:
 
 
 def compose(request: ChatRequest) -> Reply:
-    text = _until_stop(_answer(request.messages), request.stop)
-    words = re.findall(r"\s*\S+", text)
+    """Raises ValueError, TypeError, LookupError or AttributeError for functions or a schema that make no sense."""
+    messages = request.messages
+    prompt_tokens = sum(len(message.text.split()) for message in messages)
+    asked = max((at for at, message in enumerate(messages) if message.role == "user"), default=0)
+    said = " ".join(messages[asked].text.split()) if messages[asked].role == "user" else ""
+    since = messages[asked:]
+    if calls := _calls(request, said, since):
+        return Reply([], "tool_calls", prompt_tokens, calls)
+    turn = sum(message.role == "assistant" for message in messages)
+    tale = TALES[(zlib.crc32(said[:LONGEST_ECHO].encode()) + turn) % len(TALES)]
+    results = _results(since)
+    answer = _in_json(request.response_format or {}, said, results or tale) or results or _telling(said, turn, tale)
+    words = re.findall(r"\s*\S+", _until_stop(answer, request.stop))
     limit = request.max_completion_tokens or request.max_tokens or len(words)
-    return Reply(
-        words=words[:limit],
-        finish_reason="length" if len(words) > limit else "stop",
-        prompt_tokens=sum(len(message.text.split()) for message in request.messages),
-    )
+    return Reply(words[:limit], "length" if len(words) > limit else "stop", prompt_tokens)
 
 
-def _answer(messages: list[Message]) -> str:
-    said = next((" ".join(m.text.split()) for m in reversed(messages) if m.role == "user"), "")
-    turn = sum(m.role == "assistant" for m in messages)
+def _calls(request: ChatRequest, said: str, since: list[Message]) -> list[dict[str, Any]]:
+    """Of the functions that the user's message names and that have not been called since."""
+    names = re.findall(r"(?<=\s)[A-Z]\w+", said)
+    body = request.model_dump()
+    calls = improvised_calls(body, said, [message.model_dump() for message in since], _values(said, names))
+    return [openai_tool_call(call) for call in calls]
+
+
+def _results(since: list[Message]) -> str:
+    """What the functions gave, in a sentence each."""
+    names = {call["id"]: call["function"]["name"] for message in since for call in message.tool_calls or []}
+    results = [message for message in since if message.role == "tool"]
+    return " ".join(f"I asked {names.get(m.tool_call_id, 'somebody')}, and was told: {m.text}." for m in results)
+
+
+def _in_json(response_format: dict[str, Any], said: str, tale: str) -> str | None:
+    if response_format.get("type") == "json_object":
+        return json.dumps({"tale": tale}, ensure_ascii=False)
+    if response_format.get("type") == "json_schema":
+        sentences = re.split(r"(?<=[.!?])\s", tale.replace('"', ""))
+        values = _values(said, [*sentences, *tale.replace('"', "").split()])
+        return json.dumps(values.fitting(response_format["json_schema"].get("schema") or {}), ensure_ascii=False)
+    return None
+
+
+def _values(said: str, texts: list[str]) -> Values:
+    """For its strings it takes what the user has put in quotes, and then these texts, where they fit."""
+    return Values(" ".join([said, *(f'"{text}"' for text in texts)]))
+
+
+def _telling(said: str, turn: int, tale: str) -> str:
     if len(said) > LONGEST_ECHO:
         said = said[:LONGEST_ECHO].rstrip() + "…"
     echo = f"“{said}”, you say?" if said else "Nothing at all, you say?"
@@ -125,7 +179,6 @@ def _answer(messages: list[Message]) -> str:
         )
     else:
         opening = f"{echo} That puts me in mind of another tale."
-    tale = TALES[(zlib.crc32(said.encode()) + turn) % len(TALES)]
     return f"{opening}\n\n{tale}"
 
 
@@ -138,15 +191,17 @@ def _until_stop(text: str, stop: str | list[str] | None) -> str:
 async def chat_completions(http: Request) -> Response:
     try:
         request = ChatRequest.model_validate_json(await http.body())
-    except ValidationError as error:
+        reply = compose(request)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         problem = {"message": str(error), "type": "invalid_request_error", "param": None, "code": None}
         return JSONResponse({"error": problem}, status_code=400)
-    reply = compose(request)
     head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": MODEL}
     if request.stream:
         include_usage = request.stream_options is not None and request.stream_options.include_usage
         return StreamingResponse(_events(reply, head, include_usage), media_type="text/event-stream")
-    message = {"role": "assistant", "content": "".join(reply.words)}
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(reply.words)}
+    if reply.tool_calls:
+        message = {"role": "assistant", "content": None, "tool_calls": reply.tool_calls}
     choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": reply.usage})
 
@@ -156,7 +211,7 @@ async def _events(reply: Reply, head: dict[str, object], include_usage: bool) ->
     if include_usage:
         head["usage"] = None
 
-    def event(delta: dict[str, str], finish_reason: str | None = None) -> str:
+    def event(delta: dict[str, Any], finish_reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return _sse({**head, "choices": [choice]})
 
@@ -164,6 +219,9 @@ async def _events(reply: Reply, head: dict[str, object], include_usage: bool) ->
     for word in reply.words:
         await asyncio.sleep(PAUSE_SECONDS)
         yield event({"content": word})
+    for index, call in enumerate(reply.tool_calls):
+        for part in tool_call_parts(call):
+            yield event({"tool_calls": [{"index": index, **part}]})
     yield event({}, reply.finish_reason)
     if include_usage:
         yield _sse({**head, "choices": [], "usage": reply.usage})

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -49,12 +51,29 @@ class KeptConversation:
 def before(kept: Sequence[Turn], asked: Sequence[Turn]) -> Sequence[Turn]:
     """What was said before these turns of the client's, which begin with a question.
 
-    Where they go on after it, with calls and their results, the question has been kept with the calls.
+    Where they go on after it, with calls and their results, the question has been kept with the calls. Calls
+    that the client has given up, to ask something else, have no results, and no LLM takes them so.
     """
+    kept = _answered(kept)
     questions = [place for place, turn in enumerate(kept) if turn.role == "user"]
     if len(asked) > 1 and questions and kept[questions[-1]].text == asked[0].text:
         return kept[: questions[-1]]
     return kept
+
+
+def _answered(turns: Sequence[Turn]) -> list[Turn]:
+    """Without the calls that have no results, and without results that have no call."""
+    answered: list[Turn] = []
+    place = 0
+    while place < len(turns):
+        turn, place = turns[place], place + 1
+        results = list(takewhile(lambda other: other.role == "tool", turns[place:]))
+        place += len(results)
+        if {call.id for call in turn.calls} != {result.call_id for result in results}:
+            turn, results = replace(turn, calls=()), []
+        if turn.role == "user" or turn.calls or turn.text:
+            answered += [turn, *results]
+    return answered
 
 
 @asynccontextmanager

@@ -108,6 +108,16 @@ class TestTheCatKeepsIt:
             ("user", "And now?"),
         ]
 
+    def test_a_call_whose_result_never_comes_is_given_up(
+        self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+    ) -> None:
+        called = user("Look!", say=["Wait."], tool_calls=[{"name": "look", "arguments": "{}"}])
+        http.post(CHAT, json=body(called, user=somebody, tools=[LOOK])).raise_for_status()
+        http.post(CHAT, json=body(user("Never mind.", tag=tag, say="ok"), user=somebody)).raise_for_status()
+        assert said_to(upstream, tag) == [("user", "Look!"), ("assistant", "Wait."), ("user", "Never mind.")]
+        (record,) = upstream.wait(tag)
+        assert not any(message.get("tool_calls") for message in record["body"]["messages"])
+
     def test_two_at_once_end_in_one_order_with_nothing_lost(
         self, async_client: AsyncOpenAI, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
     ) -> None:

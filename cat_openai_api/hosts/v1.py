@@ -135,13 +135,21 @@ def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Cat1(Host):
+    _known = Settings()
+
     async def settings(self) -> Settings:
-        """The host checks what is saved but stores it as it was sent."""
+        """The host checks what is saved but stores it as it was sent. For a moment, while an LLM is saved in the
+        panel, it has no plugins: the settings of before are in force then."""
+        plugin = _plugin()
+        if plugin is None:
+            return self._known
+        self._known = Settings()
         with suppress(ValidationError):
-            return Settings.model_validate(_plugin().load_settings())
+            self._known = Settings.model_validate(plugin.load_settings())
+            return self._known
         # Not while the error is handled: its traceback would have the values in it, and a URL may have a password.
         log.error("OpenAI API: the saved settings are not valid, the defaults are in force")
-        return Settings()
+        return self._known
 
     async def authenticate(self, request: Request, access: Access) -> Caller:
         header = request.headers.get("authorization", "")
@@ -217,7 +225,7 @@ class Cat1(Host):
 
 def _plugin() -> Any:
     """This plugin, as the host knows it: its id is its folder's name, `cat.plugins.<folder>.…`."""
-    return CheshireCat().mad_hatter.plugins[__name__.split(".")[2]]
+    return CheshireCat().mad_hatter.plugins.get(__name__.split(".")[2])
 
 
 def _auth_handlers(request: Request) -> tuple[Any, Any]:

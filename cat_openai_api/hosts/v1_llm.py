@@ -7,6 +7,7 @@ the LLM is asked on the event loop, where a task can be cancelled, and the threa
 import asyncio
 import queue
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -82,12 +83,14 @@ class Asker:
 
     async def _pump(self, stream: Callable[[], Any], answers: "queue.SimpleQueue[Any]") -> None:
         try:
-            async for answer in stream():
-                answers.put(answer)
-                # An LLM that is quick never waits by itself, and nobody else would have the event loop.
-                await asyncio.sleep(0)
-                while answers.qsize() + self._unread() > MOST_AHEAD:  # noqa: ASYNC110 - rare, and a queue has no event
-                    await asyncio.sleep(PAUSE_SECONDS)
+            # A run may end between two answers: what is not closed then is closed by nobody.
+            async with aclosing(stream()) as said:
+                async for answer in said:
+                    answers.put(answer)
+                    # An LLM that is quick never waits by itself, and nobody else would have the event loop.
+                    await asyncio.sleep(0)
+                    while answers.qsize() + self._unread() > MOST_AHEAD:  # noqa: ASYNC110 (a queue has no event)
+                        await asyncio.sleep(PAUSE_SECONDS)
         except Exception as error:
             answers.put(error)
         else:

@@ -8,7 +8,7 @@ from ..conversation import Conversation, Turn
 from ..errors import InsufficientPermissions
 from ..hosts.current import host
 from ..hosts.port import THE_CAT, Person, Run
-from ..kept import kept_conversation
+from ..kept import before, kept_conversation
 from ..reply import Reply
 from ..routing import ApiRequest
 from .protocol import MessageReply, MessageRequest
@@ -33,7 +33,7 @@ async def answer(wanted: MessageRequest, person: Person, settings: "Settings", r
     async with kept_conversation(person, THE_CAT) as kept:
         request.observation.model = THE_CAT
         request.observation.path = {"message": {"characters": len(wanted.text), "turns_before": len(kept.turns)}}
-        conversation = Conversation((*kept.turns, asked))
+        conversation = Conversation((*before(kept.turns, [asked]), asked))
         run = Run(THE_CAT, conversation, person, request, timeout=settings.request_timeout)
         reply = Reply(run, settings.max_tokens, live=not host.rewrites_replies())
         try:

@@ -101,7 +101,8 @@ async def mend_plugin() -> None:
 
 @endpoint.get("/wonderland/tasks", role="admin")
 async def tasks() -> list[str]:
-    return sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks())
+    running = (task.get_coro() for task in asyncio.all_tasks())
+    return sorted(getattr(coroutine, "__qualname__", type(coroutine).__name__) for coroutine in running)
 
 
 @endpoint.get("/wonderland/objects", role="admin")
