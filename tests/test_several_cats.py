@@ -111,11 +111,11 @@ class TestOneCat:
 
 
 def test_a_storage_that_there_is_none_of_is_refused_in_the_panel(cat: Cat) -> None:
-    before = cat.settings_entry()["value"]
+    before, start = cat.settings_entry()["value"], len(cat.log())
     for url in ("mongodb://:hush@localhost:1", "redis://:hush@localhost"):
         assert cat.put_settings({"rate_limit_storage": url}).status_code == 400
     assert cat.settings_entry()["value"] == before
-    assert "hush" not in cat.log()
+    assert "hush" not in cat.log()[start:]
 
 
 SCALE: dict[str, Any] = yaml.safe_load((ROOT / "compose.scale.yml").read_text("utf-8"))
