@@ -88,6 +88,12 @@ def tag() -> str:
     return uuid.uuid4().hex
 
 
+@pytest.fixture
+def somebody() -> str:
+    """An end user of whom the Cat knows nothing, and whom no other test has used up."""
+    return f"u{uuid.uuid4().hex}"
+
+
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], bool], str], None]:
     """Wait for what no event tells: `until(condition, "what it means")` asks until it holds."""

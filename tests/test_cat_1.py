@@ -19,12 +19,6 @@ pytestmark = pytest.mark.skipif(WHICH == "2", reason="for Cheshire Cat 1.9")
 CHAT = "/v1/chat/completions"
 
 
-@pytest.fixture
-def somebody() -> str:
-    """An end user of whom the Cat knows nothing."""
-    return "u" + uuid.uuid4().hex
-
-
 def both_ways(client: OpenAI, text: str) -> str:
     """The reply, which is the same whole and streamed."""
     options: Any = {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}]}

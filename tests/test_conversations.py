@@ -3,37 +3,18 @@ trace."""
 
 import asyncio
 import threading
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from asking import body, said_to, user
 from host import KEY, WHICH, Cat, make_cat, needs_agents, needs_memory
 from openai import AsyncOpenAI, OpenAI
 from upstream import Upstream, script, text_of
 
 CHAT = "/v1/chat/completions"
 LOOK = {"type": "function", "function": {"name": "look"}}
-
-
-@pytest.fixture
-def somebody() -> str:
-    return "u" + uuid.uuid4().hex
-
-
-def user(text: str = "", /, **fields: Any) -> dict[str, Any]:
-    return {"role": "user", "content": script(text, **fields) if fields else text}
-
-
-def body(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"model": "cheshire-cat", "messages": messages, **more}
-
-
-def said_to(upstream: Upstream, tag: str) -> list[tuple[str, str]]:
-    """Roles and first lines of what the last request of the tag has behind the system message."""
-    *_, record = upstream.wait(tag)
-    return [(message["role"], text_of(message).split("\n")[0]) for message in record["body"]["messages"][1:]]
 
 
 class TestTheCatKeepsIt:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asking import chat_body
 from host import JWT_SECRET, KEY, Cat, needs_agents, signed
 from upstream import Upstream, script
 
@@ -19,10 +20,6 @@ CHAT = "/v1/chat/completions"
 MESSAGE = "/message"
 READ = ["/v1/models", "/v1/models/cheshire-cat"]
 WRITE = [CHAT, MESSAGE]
-
-
-def chat_body(text: str = "hi", **fields: Any) -> dict[str, Any]:
-    return {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}], **fields}
 
 
 def body_of(route: str, text: str = "hi") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asking import chat_body
 from conftest import UNLIMITED
 from host import KEY, WHICH, Cat, make_cat
 from upstream import Upstream, script, text_of
@@ -95,10 +96,6 @@ FILES = {"CCAT_CACHE_TYPE": "file_system", "CCAT_CACHE_DIR": "cat/data/cache"}
 def cat(own_cat: Cat) -> Cat:
     own_cat.put_settings(UNLIMITED).raise_for_status()
     return own_cat
-
-
-def chat_body(text: str = "hi", **fields: Any) -> dict[str, Any]:
-    return {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}], **fields}
 
 
 def ask(cat: Cat, text: str = "hi", **fields: Any) -> httpx.Response:

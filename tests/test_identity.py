@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asking import chat_body
 from host import KEY, WHICH, Cat, needs_memory
 from openai import AsyncOpenAI
 from upstream import Upstream, script, text_of
@@ -26,22 +27,13 @@ ODD_NAMES = [
 ]
 
 
-@pytest.fixture
-def somebody() -> str:
-    return "u" + uuid.uuid4().hex
-
-
-def body(text: str = "hi", **more: Any) -> dict[str, Any]:
-    return {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}], **more}
-
-
 def asked_by(http: httpx.Client, upstream: Upstream, *, headers: Any = None, **more: Any) -> str:
     """Whom the Cat thinks it talks to, as a plugin of the tests tells its LLM."""
     tag = uuid.uuid4().hex
     text = script(tag=tag, say="ok")
     if WHICH == "2":
         more["model"] = "cheshire-cat:mirror"
-    reply = http.post(CHAT, json={**body(text), **more}, headers=headers)
+    reply = http.post(CHAT, json={**chat_body(text), **more}, headers=headers)
     assert reply.status_code == 200, reply.text
     (record,) = upstream.wait(tag)
     system = text_of(record["body"]["messages"][0])
@@ -84,7 +76,7 @@ def test_a_name_in_a_header_may_have_any_letters(http: httpx.Client, upstream: U
 
 
 def test_a_header_that_is_too_long_is_refused(http: httpx.Client) -> None:
-    reply = http.post(CHAT, json=body(), headers={"X-User-Id": "x" * 513})
+    reply = http.post(CHAT, json=chat_body(), headers={"X-User-Id": "x" * 513})
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == "X-User-Id"
 
@@ -111,10 +103,10 @@ def test_a_message_is_for_whom_the_header_names_too(http: httpx.Client, somebody
 def test_each_end_user_is_counted_alone(http: httpx.Client, settings: Callable[..., None], somebody: str) -> None:
     settings(rate_limit_per_minute=1)
     headers = {"X-OpenWebUI-User-Id": somebody}
-    assert http.post(CHAT, json=body(), headers=headers).status_code == 200
-    assert http.post(CHAT, json=body(), headers=headers).status_code == 429
-    assert http.post(CHAT, json=body(user=somebody)).status_code == 429
-    assert http.post(CHAT, json=body(), headers={"X-OpenWebUI-User-Id": somebody + "2"}).status_code == 200
+    assert http.post(CHAT, json=chat_body(), headers=headers).status_code == 200
+    assert http.post(CHAT, json=chat_body(), headers=headers).status_code == 429
+    assert http.post(CHAT, json=chat_body(user=somebody)).status_code == 429
+    assert http.post(CHAT, json=chat_body(), headers={"X-OpenWebUI-User-Id": somebody + "2"}).status_code == 200
 
 
 @needs_memory

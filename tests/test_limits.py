@@ -1,11 +1,11 @@
 """Requests per minute, and tokens per reply."""
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from asking import chat_body
 from host import Cat
 from openai import OpenAI, RateLimitError
 from upstream import Upstream, script
@@ -13,16 +13,6 @@ from upstream import Upstream, script
 LIMIT = "x-ratelimit-limit-requests"
 REMAINING = "x-ratelimit-remaining-requests"
 RESET = "x-ratelimit-reset-requests"
-
-
-def chat_body(text: str = "hi", **fields: Any) -> dict[str, Any]:
-    return {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}], **fields}
-
-
-@pytest.fixture
-def somebody() -> str:
-    """An end user whom no other test has used up."""
-    return uuid.uuid4().hex
 
 
 def test_each_end_user_has_so_many_requests_in_a_minute(

@@ -1,18 +1,12 @@
 """`/message`: one message, one reply, a conversation that the Cat keeps."""
 
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from host import Cat
 from upstream import Upstream, script, text_of
-
-
-@pytest.fixture
-def somebody() -> str:
-    return uuid.uuid4().hex
 
 
 def roles_and_texts(record: dict) -> list[tuple[str, str]]:

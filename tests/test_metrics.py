@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asking import chat_body
 from host import KEY, ROOT, WHICH, Cat, make_cat, signed
 from upstream import Upstream, script
 
@@ -20,10 +21,6 @@ MESSAGE = "/custom/message"
 INSTALL_SECONDS = 120
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
-
-
-def chat_body(text: str = "hi", **fields: Any) -> dict[str, Any]:
-    return {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}], **fields}
 
 
 def scrape(cat: Cat) -> httpx.Response:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 import yaml
+from asking import body, said_to, user
 from host import JWT_SECRET, KEY, ROOT, WHICH, Cat, Cat2
 from openai import OpenAI
 from servers import Balancer, Postgres, Redis, needs_postgres, needs_redis
-from upstream import Upstream, script, text_of
+from upstream import Upstream
 
 CHAT = "/v1/chat/completions"
 LIMIT = "x-ratelimit-limit-requests"
@@ -37,25 +37,6 @@ def redis(shared_redis: Redis) -> Redis:
     if not shared_redis.is_running():
         shared_redis.start()
     return shared_redis
-
-
-@pytest.fixture
-def somebody() -> str:
-    return "u" + uuid.uuid4().hex
-
-
-def user(text: str = "", /, **fields: Any) -> dict[str, Any]:
-    return {"role": "user", "content": script(text, **fields) if fields else text}
-
-
-def body(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"model": "cheshire-cat", "messages": messages, **more}
-
-
-def said_to(upstream: Upstream, tag: str) -> list[tuple[str, str]]:
-    """Roles and first lines of what the last request of the tag has behind the system message."""
-    *_, record = upstream.wait(tag)
-    return [(message["role"], text_of(message).split("\n")[0]) for message in record["body"]["messages"][1:]]
 
 
 @needs_redis
