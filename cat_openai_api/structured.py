@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import islice
 from typing import Any
 
@@ -15,17 +16,28 @@ from .conversation import JsonFormat
 from .errors import InvalidModelOutput
 from .packages import ensure
 
-# Cat 2 has jsonschema, Cat 1.9 has regex.
+# Cat 2 has it, Cat 1.9 has not.
 ensure("jsonschema", "jsonschema>=4.18,<5")
-ensure("regex", "regex")
 
-import regex  # noqa: E402
 from jsonschema import Draft202012Validator, FormatChecker  # noqa: E402
 from jsonschema.exceptions import SchemaError, ValidationError  # noqa: E402
 from jsonschema.validators import extend  # noqa: E402
 from referencing import Registry  # noqa: E402
 from referencing.exceptions import Unresolvable  # noqa: E402
 from referencing.jsonschema import DRAFT202012  # noqa: E402
+
+
+def _find_regex() -> Any:
+    """Python's own expressions know no time limit. Cat 1.9 has this package, Cat 2 where tiktoken is installed."""
+    try:
+        ensure("regex", "regex")
+        return import_module("regex")
+    except ImportError:
+        # Without a network the plugin works all the same; `_check_keyword` tells who sends a pattern.
+        return None
+
+
+regex = _find_regex()
 
 CHECK_SECONDS = 2.0
 """How long the check of one reply may take, in a thread; mostly it takes milliseconds."""
@@ -161,6 +173,10 @@ def _check_keyword(resolver: Any, keyword: str, value: Any) -> None:
             message = f"'{value[:100]}' refers to nothing in this schema, and nothing is fetched"
             raise SchemaRefused(message) from None
     elif keyword == "pattern" and isinstance(value, str):
+        if regex is None:
+            raise SchemaRefused(
+                "'pattern' cannot be checked: the package regex is missing in the Cat's environment"
+            )
         try:
             regex.compile(value)
         except (regex.error, RecursionError):
