@@ -29,7 +29,7 @@ ADMIN_PAGE := No panel here
 # The environment that says which Cat the tests and run_v1.py start.
 V1 = CAT=1.9 CAT_CORE="$$(realpath "$(CAT_CORE)")" CAT_PYTHON="$(CURDIR)/.venv-v1/bin/python"
 # These tests start no Cat, or choose it themselves.
-WITHOUT_DOUBLE := $(patsubst %,--ignore=tests/test_%.py,double other_cats rate_limiter remote_images settings_page tokens)
+WITHOUT_DOUBLE := $(patsubst %,--ignore=tests/test_%.py,double other_cats rate_limiter remote_images settings_page tokens two_generations)
 
 # A finished install is brought up to date; the rest of an interrupted one is thrown away.
 # Arguments: the folder; shell code that sets $python; what to say when it finds none.

@@ -19,6 +19,7 @@ from .port import End, Event, Fingerprint, Refusal, Run, Usage
 from .v2_messages import verbatim
 
 if IS_CAT_2 or TYPE_CHECKING:
+    from cat.services.model_providers.openai_compatible import OpenAICompatibleProvider
     from openai import APIStatusError
     from openai.types.chat.chat_completion_chunk import (
         ChatCompletionChunk,
@@ -27,7 +28,23 @@ if IS_CAT_2 or TYPE_CHECKING:
         ChoiceDeltaToolCallFunction,
     )
 
-llm_of_run: ContextVar["LLMOfRun | None"] = ContextVar("openai_api_llm_of_run", default=None)
+
+def _shared_context() -> "ContextVar[LLMOfRun | None]":
+    """One for as long as the Cat runs: a run that began before the plugin was switched off and on goes on in it."""
+    name = "openai_api_llm_of_run"
+    context: ContextVar[LLMOfRun | None] = ContextVar(name, default=None)
+    if not IS_CAT_2:
+        return context
+    if not hasattr(OpenAICompatibleProvider, name):
+        setattr(OpenAICompatibleProvider, name, context)
+    shared: ContextVar[LLMOfRun | None] = getattr(OpenAICompatibleProvider, name)
+    return shared
+
+
+llm_of_run = _shared_context()
+
+OWN_METHODS = "openai_api_own_methods"
+"""Attribute of a provider: its methods as they were."""
 
 NOT_EVERYWHERE = ("stream_options", "response_format", "parallel_tool_calls")
 """Parameters that some servers of OpenAI's wire format refuse."""
@@ -221,11 +238,17 @@ class LLMOfRun:
 
 
 def step_into(providers: Iterable[Any]) -> None:
-    """Have each provider (one object for all runs, until its settings change) give runs their own client."""
+    """Have each provider (one object for all runs, until its settings change) give runs their own client.
+
+    Around its own methods, never around those that this plugin gave it before it was switched off and on: runs of
+    before may still be under way, and each of both steps in.
+    """
     for provider in providers:
-        if not isinstance(getattr(provider, "client", None), _ClientOfRun):
-            provider.client = _ClientOfRun(provider.client)
-            provider.convert_message = verbatim(provider.convert_message)
+        if isinstance(getattr(provider, "client", None), _ClientOfRun):
+            continue
+        own = vars(provider).setdefault(OWN_METHODS, (provider.client, provider.convert_message))
+        provider.client = _ClientOfRun(own[0])
+        provider.convert_message = verbatim(own[1])
 
 
 class _ClientOfRun:
