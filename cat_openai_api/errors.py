@@ -184,6 +184,20 @@ class RequestTimeout(ApiError):
         super().__init__(f"The Cat did not finish its reply within {seconds:g} seconds.")
 
 
+class MetricsOff(ApiError):
+    status = 404
+    code = "metrics_off"
+
+    def __init__(self) -> None:
+        super().__init__("Metrics are off: see the settings of the OpenAI API plugin.")
+
+
+class MetricsUnavailable(ApiError):
+    status = 503
+    type = "server_error"
+    code = "metrics_unavailable"
+
+
 def error_for(error: Exception, request_body: Any = None) -> ApiError | None:
     """The client's view of any exception; None for one that nobody foresaw, which is a defect of ours.
 

@@ -1,7 +1,6 @@
 """The conversation that the Cat itself keeps with a person: its own side of the setting `history` = cat."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -79,9 +78,7 @@ def _answered(turns: Sequence[Turn]) -> list[Turn]:
 @asynccontextmanager
 async def kept_conversation(person: Person, model: str) -> AsyncGenerator[KeptConversation, None]:
     """The person's conversation with the model, for one at a time who continues it."""
-    # A digest: some storages make a file's name of it.
-    name = hashlib.sha256(encode([model, person.key])).hexdigest()
-    key = f"openai_api_conversation_{name}"
+    key = f"openai_api_conversation_{model}_{person.key}"
     async with _turn_taking.setdefault(key, asyncio.Lock()):
         yield KeptConversation(key, _turns_of(await host.load(key)))
 

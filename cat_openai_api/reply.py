@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from .conversation import ToolCall
+from .conversation import JsonFormat, ToolCall
 from .hosts.current import host
 from .hosts.port import CallDelta, End, Event, Fingerprint, Refusal, Run, Text
 from .stops import StopSequences
@@ -66,29 +66,29 @@ class Reply:
 
     async def _as_they_come(self) -> AsyncGenerator[list[Delta], None]:
         try:
-            async for deltas in self._admitted():
-                yield deltas
+            async for events in self._events:
+                deltas = [delta for event in events if (delta := self._admit(event))]
+                if self._has_ended():
+                    await self._events.aclose()
+                if deltas:
+                    yield deltas
+                if self._has_ended():
+                    break
+            if not self._has_ended() and (rest := self._text(self._stops.rest())):
+                yield [rest]
+            self.finish_reason = self.finish_reason or self.end.reason or ("tool_calls" if self._calls else "stop")
+            if self._format is not None:
+                await self._check(self._format)
+                if self._said:
+                    yield [Text(self.text())]
         except Exception:
             self.has_failed = True
             raise
 
-    async def _admitted(self) -> AsyncGenerator[list[Delta], None]:
-        events = await self._next()
-        while events is not None and not self._has_ended():
-            deltas = [delta for event in events if (delta := self._admit(event))]
-            if self._has_ended():
-                await self._events.aclose()
-            if deltas:
-                yield deltas
-            events = await self._next()
-        if not self._has_ended() and (rest := self._text(self._stops.rest())):
-            yield [rest]
-        self.finish_reason = self.finish_reason or self.end.reason or ("tool_calls" if self._calls else "stop")
-        if self._format is not None:
-            if self.finish_reason == "stop" and not self._refused:
-                await check_json(self.text(), self._format)
-            if self._said:
-                yield [Text(self.text())]
+    async def _check(self, wanted: JsonFormat) -> None:
+        """Raises `InvalidModelOutput`. A reply that was cut, refused or calls something says so itself."""
+        if self.finish_reason == "stop" and not self._refused:
+            await check_json(self.text(), wanted)
 
     def _admit(self, event: Event) -> Delta | None:
         """What of the next event the client may have; nothing once the reply has its end."""
@@ -167,6 +167,3 @@ class Reply:
             await asyncio.gather(self._first, return_exceptions=True)
         await self._deltas.aclose()
         await self._events.aclose()
-
-    async def _next(self) -> list[Event] | None:
-        return await anext(self._events, None)

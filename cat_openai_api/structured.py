@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from .conversation import JsonFormat
 from .errors import InvalidModelOutput
 from .packages import ensure
+from .wire import no_constant
 
 # Cat 2 has it, Cat 1.9 has not.
 ensure("jsonschema", "jsonschema>=4.18,<5")
@@ -25,19 +27,6 @@ from jsonschema.validators import extend  # noqa: E402
 from referencing import Registry  # noqa: E402
 from referencing.exceptions import Unresolvable  # noqa: E402
 from referencing.jsonschema import DRAFT202012  # noqa: E402
-
-
-def _find_regex() -> Any:
-    """Python's own expressions know no time limit. Cat 1.9 has this package, Cat 2 where tiktoken is installed."""
-    try:
-        ensure("regex", "regex")
-        return import_module("regex")
-    except ImportError:
-        # Without a network the plugin works all the same; `_check_keyword` tells who sends a pattern.
-        return None
-
-
-regex = _find_regex()
 
 CHECK_SECONDS = 2.0
 """How long the check of one reply may take, in a thread; mostly it takes milliseconds."""
@@ -61,6 +50,17 @@ MOST_REFERENCES = 64
 """From one to the next. Python's own limit would come later, in libraries that do not bear it."""
 
 ANY_OBJECT = {"type": "object"}
+
+
+@cache
+def _regex() -> Any:
+    """Python's own expressions know no time limit. Cat 1.9 has this package, Cat 2 where tiktoken is installed."""
+    try:
+        ensure("regex", "regex")
+        return import_module("regex")
+    except ImportError:
+        # Without a network the plugin works all the same; `_check_keyword` tells who sends a pattern.
+        return None
 
 
 class SchemaRefused(ValueError):
@@ -106,7 +106,7 @@ async def check_json(text: str, wanted: JsonFormat) -> None:
 
 def _check(text: str, wanted: JsonFormat) -> None:
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=no_constant)
     except (ValueError, RecursionError):
         raise InvalidModelOutput("it is no valid JSON.") from None
     try:
@@ -115,10 +115,6 @@ def _check(text: str, wanted: JsonFormat) -> None:
         raise InvalidModelOutput(f"it does not fit the schema at {error.json_path[:200]}.") from None
     except _TooLong:
         raise InvalidModelOutput("it could not be checked against the schema in time.") from None
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _validator(schema: dict[str, Any], seconds: float) -> Any:
@@ -143,7 +139,7 @@ def _validator(schema: dict[str, Any], seconds: float) -> Any:
 def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
     if validator.is_type(instance, "string"):
         try:
-            fits = regex.search(pattern, instance, timeout=PATTERN_SECONDS, concurrent=True)
+            fits = _regex().search(pattern, instance, timeout=PATTERN_SECONDS, concurrent=True)
         except TimeoutError:
             raise _TooLong from None
         if not fits:
@@ -173,6 +169,7 @@ def _check_keyword(resolver: Any, keyword: str, value: Any) -> None:
             message = f"'{value[:100]}' refers to nothing in this schema, and nothing is fetched"
             raise SchemaRefused(message) from None
     elif keyword == "pattern" and isinstance(value, str):
+        regex = _regex()
         if regex is None:
             raise SchemaRefused(
                 "'pattern' cannot be checked: the package regex is missing in the Cat's environment"

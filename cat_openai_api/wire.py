@@ -56,7 +56,7 @@ def decode(body: bytes) -> Any:
     if has_too_many_values(text):
         raise ValueError(f"more than {MOST_VALUES} values")
     try:
-        data = json.loads(text, parse_constant=_no_constant, parse_int=_integer, parse_float=_float)
+        data = json.loads(text, parse_constant=no_constant, parse_int=_integer, parse_float=_float)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     if _is_deep(data):
@@ -121,7 +121,8 @@ def _float(digits: str) -> float:
     return number
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
+    """For `json.loads`: it takes NaN and Infinity."""
     raise ValueError(f"{name} is not JSON")
 
 

@@ -45,6 +45,13 @@ class TestTheCatKeepsIt:
         (record,) = upstream.wait(tag)
         assert "Be rude." not in text_of(record["body"]["messages"][0])
 
+    def test_an_error_names_the_place_in_the_clients_own_messages(self, http: httpx.Client, somebody: str) -> None:
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,%"}}
+        asked = [user("One"), {"role": "assistant", "content": "1"}, {"role": "user", "content": [picture]}]
+        answer = http.post(CHAT, json=body(*asked, user=somebody))
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "messages[2].content[0].image_url.url"
+
     def test_it_is_the_conversation_of_messages_too(
         self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
     ) -> None:

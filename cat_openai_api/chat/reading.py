@@ -65,18 +65,17 @@ async def _fetched(url: str, path: str) -> Image:
         raise invalid(path, str(problem)) from problem
 
 
-def since_the_question(messages: Sequence[RequestMessage]) -> Sequence[RequestMessage]:
-    """The last message of the user's, and what came after it: calls and their results."""
-    questions = [place for place, message in enumerate(messages) if isinstance(message, UserMessage)]
-    said = messages[questions[-1] if questions else 0 :]
-    return [message for message in said if not isinstance(message, SystemMessage | DeveloperMessage)]
-
-
-def read(messages: Sequence[RequestMessage], *, remote_images: bool) -> Reading:
-    """`remote_images`: whether images may be fetched. Raises `InvalidRequest`."""
+def read(messages: Sequence[RequestMessage], *, remote_images: bool, since_the_question: bool) -> Reading:
+    """`remote_images`: whether images may be fetched. `since_the_question`: only the last message of the
+    user's, and what came after it, calls and their results. Raises `InvalidRequest`.
+    """
     reader = _Reader(remote_images)
+    questions = [place for place, message in enumerate(messages) if isinstance(message, UserMessage)]
+    first = questions[-1] if since_the_question and questions else 0
     for place, message in enumerate(messages):
-        reader.read(f"messages[{place}]", message)
+        is_instruction = isinstance(message, SystemMessage | DeveloperMessage)
+        if place >= first and not (since_the_question and is_instruction):
+            reader.read(f"messages[{place}]", message)
     reader.no_open_calls("messages")
     return Reading(
         Conversation(tuple(reader.turns), tuple(reader.instructions)), reader.kinds, reader.remote_images

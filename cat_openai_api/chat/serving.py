@@ -35,7 +35,7 @@ from .protocol import (
     ReplyToolCall,
     RequestMessage,
 )
-from .reading import Reading, read, since_the_question
+from .reading import Reading, read
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -164,7 +164,7 @@ class Completion:
     async def _counted(self) -> Usage:
         """For an LLM that does not report, or that was ended before it did. Images are not counted."""
         calls = [text for call in self.reply.calls() for text in (call.name, call.arguments)]
-        prompt = await count_prompt_tokens(_texts_of_prompt(self.conversation, self.wanted.client_functions()))
+        prompt = await count_prompt_tokens(_texts_of_prompt(self.conversation, self.question.functions))
         completion = await count_tokens([self.reply.text(), self.reply.refusal(), *calls])
         return Usage(prompt, completion, prompt + completion)
 
@@ -205,8 +205,7 @@ async def understand(wanted: ChatCompletionRequest, settings: "Settings") -> Que
     """Raises `InvalidRequest` or `ModelNotFound`."""
     in_background = settings.skip_background_tasks and is_background_task(wanted.messages)
     is_kept = settings.history == "cat" and not in_background
-    messages = since_the_question(wanted.messages) if is_kept else wanted.messages
-    reading = read(messages, remote_images=settings.fetch_remote_images)
+    reading = read(wanted.messages, remote_images=settings.fetch_remote_images, since_the_question=is_kept)
     functions = wanted.client_functions()
     if isinstance(wanted.response_format, JsonSchemaFormat):
         try:

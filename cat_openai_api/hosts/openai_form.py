@@ -1,9 +1,11 @@
-"""Parts and calls in OpenAI's form, on their way to an LLM that speaks it."""
+"""OpenAI's form: of parts and calls on their way to an LLM that speaks it, and of what it reports."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ..conversation import Audio, File, Image, Part, ToolCall
+from .port import Usage
 
 
 def wire_part(part: Part) -> dict[str, Any]:
@@ -29,3 +31,17 @@ def args_of(arguments: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return args if isinstance(args, dict) else None
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage | None:
+    """None where there are no numbers in it."""
+    prompt, completion, total = (usage.get(f"{name}_tokens") for name in ("prompt", "completion", "total"))
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return None
+    return Usage(
+        prompt,
+        completion,
+        total if isinstance(total, int) else prompt + completion,
+        (usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
+        (usage.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+    )

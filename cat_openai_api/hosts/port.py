@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from starlette.requests import Request
@@ -100,6 +102,12 @@ class Usage:
         )
 
 
+def total(reported: Sequence[Usage | None]) -> Usage | None:
+    """Of all the LLM's calls in a run; None unless there were calls and it reported on each."""
+    known = [usage for usage in reported if usage is not None]
+    return reduce(add, known) if known and len(known) == len(reported) else None
+
+
 def _sum(one: int | None, other: int | None) -> int | None:
     return other if one is None else one + (other or 0)
 
@@ -112,6 +120,12 @@ class Fingerprint:
     value: str
 
 
+CutShort: TypeAlias = Literal["length", "content_filter"]
+
+CUT_SHORT: Mapping[str | None, CutShort] = {"length": "length", "content_filter": "content_filter"}
+"""Those finish reasons of an LLM that are no end of its own."""
+
+
 @dataclass(frozen=True)
 class End:
     """Event of a run: the last one, unless the run fails or is closed.
@@ -120,7 +134,7 @@ class End:
     unless it reported on each.
     """
 
-    reason: Literal["length", "content_filter"] | None = None
+    reason: CutShort | None = None
     usage: Usage | None = None
 
 

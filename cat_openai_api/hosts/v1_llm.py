@@ -8,12 +8,9 @@ import asyncio
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 from .detect import IS_CAT_1
-from .port import Usage
 from .v1_models import Said, say
 
 if IS_CAT_1 or TYPE_CHECKING:
@@ -97,31 +94,17 @@ class Asker:
             answers.put(None)
 
 
-class UsageOfRun:
-    """What the LLM reported for its calls in one run."""
-
-    def __init__(self) -> None:
-        self._of_calls: list[Usage | None] = []
-
-    def add(self, usage: Usage | None) -> None:
-        self._of_calls.append(usage)
-
-    def total(self) -> Usage | None:
-        """None unless there were calls and it reported on each."""
-        reported = [usage for usage in self._of_calls if usage is not None]
-        return reduce(add, reported) if reported and len(reported) == len(self._of_calls) else None
-
-
 class LLMOfRun(BaseChatModel):
     """Stands in for the Cat's chat model in one run. Everything else about it is the model's own.
 
-    `hear`: gets all that the model says in place of who asked it, who gets text only.
+    `usages`: gets what the model reports of each call, or None. `hear`: gets all that the model says in place
+    of who asked it, who gets text only.
     """
 
     model: Any
     asker: Any
     parameters: Any
-    usage: Any
+    usages: Any
     hear: Any = None
 
     class Config:
@@ -156,7 +139,7 @@ class LLMOfRun(BaseChatModel):
                     self.hear(said)
                 yield chunk
         finally:
-            self.usage.add(usage)
+            self.usages.append(usage)
 
 
 def _with_calls(said: Said) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conversation import Part
 from .detect import IS_CAT_1
+from .openai_form import usage_of
 from .port import Usage
 from .v1_families import Family, OpenAI, Parameters, Request, family_of
 from .v1_rewrites import text_of, with_fields
@@ -201,7 +202,7 @@ class _Reply:
         """Something that OpenAI's client got: LangChain leaves out a part of it."""
         self._fingerprint = getattr(raw, "system_fingerprint", None) or self._fingerprint
         if usage := getattr(raw, "usage", None):
-            self._heard = _openai_usage(usage.model_dump()) or self._heard
+            self._heard = usage_of(usage.model_dump()) or self._heard
         for choice in (getattr(raw, "choices", None) or ())[:1]:
             said = getattr(choice, "delta", None) or getattr(choice, "message", None)
             self._refusal += getattr(said, "refusal", None) or ""
@@ -271,16 +272,3 @@ def _finish_reason(message: Any, info: Mapping[str, Any]) -> str | None:
             if name in given:
                 return FINISH_REASONS.get(str(given[name]).lower())
     return None
-
-
-def _openai_usage(usage: Mapping[str, Any]) -> Usage | None:
-    prompt, completion, total = (usage.get(f"{name}_tokens") for name in ("prompt", "completion", "total"))
-    if not isinstance(prompt, int) or not isinstance(completion, int):
-        return None
-    return Usage(
-        prompt,
-        completion,
-        total if isinstance(total, int) else prompt + completion,
-        (usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
-        (usage.get("completion_tokens_details") or {}).get("reasoning_tokens"),
-    )

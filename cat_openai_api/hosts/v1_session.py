@@ -2,8 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PrivateAttr
 
@@ -12,9 +11,9 @@ from ..json_format import json_instruction
 from .calls import ClientCalls
 from .detect import IS_CAT_1
 from .mailbox import Mailbox
-from .port import End, Event, Fingerprint, Refusal, Run, Text
+from .port import CUT_SHORT, End, Event, Fingerprint, Refusal, Run, Text, Usage, total
 from .transcript import SECONDS_KEPT, Kept, called_by, found, keys_of, with_another
-from .v1_llm import Asker, LLMOfRun, RunEnded, UsageOfRun
+from .v1_llm import Asker, LLMOfRun, RunEnded
 from .v1_messages import UserTurn, for_llm, messages_of
 from .v1_models import Parameters, Said, takes_json
 from .v1_state import keep_in, kept_in, restore, state_of
@@ -28,13 +27,6 @@ if IS_CAT_1 or TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
 else:
     StrayCat = WorkingMemory = object
-
-
-CUT_SHORT: Mapping[str, Literal["length", "content_filter"]] = {
-    "length": "length",
-    "content_filter": "content_filter",
-}
-"""The finish reasons of an LLM that are those of the reply."""
 
 
 class UnknownFunction(Exception):
@@ -75,7 +67,7 @@ class Session(StrayCat):
         self._keys = keys_of(run.person, run.model, self._turns)
         self._has_state = False
         self._asked = max((place for place, turn in enumerate(self._turns) if turn.role == "user"), default=-1)
-        self._usage = UsageOfRun()
+        self._usages: list[Usage | None] = []
         self._calls = ClientCalls(run.functions)
         self._refusal: list[str] = []
         self._finish_reason: str | None = None
@@ -112,8 +104,7 @@ class Session(StrayCat):
         ]
 
     def end(self) -> End:
-        reason = CUT_SHORT.get(self._finish_reason or "")
-        return End(reason, self._usage.total())
+        return End(CUT_SHORT.get(self._finish_reason), total(self._usages))
 
     @property
     def _goes_on(self) -> bool:
@@ -195,7 +186,7 @@ class Session(StrayCat):
         parameters = Parameters(sampling=run.sampling)
         if isinstance(sys._getframe(1).f_locals.get("self"), MemoryAgent):
             parameters, hear = Parameters(run.sampling, run.functions, run.format), self._hear
-        return LLMOfRun(model=llm, asker=self.asker, parameters=parameters, usage=self._usage, hear=hear)
+        return LLMOfRun(model=llm, asker=self.asker, parameters=parameters, usages=self._usages, hear=hear)
 
     def _hear(self, said: Said) -> None:
         """What the LLM says beside text to the main prompt. This runs for every token."""

@@ -31,7 +31,6 @@ if IS_CAT_2 or TYPE_CHECKING:
     from cat.services.model_providers.openai_compatible import OpenAICompatibleProvider
     from cat.services.service import Service
     from cat.types import Task
-
 else:
     Directive = Service = User = object
 

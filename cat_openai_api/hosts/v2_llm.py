@@ -14,8 +14,8 @@ from ..json_format import json_instruction
 from .calls import ClientCalls
 from .detect import IS_CAT_2
 from .mailbox import Mailbox
-from .openai_form import args_of
-from .port import End, Event, Fingerprint, Refusal, Run, Usage
+from .openai_form import args_of, usage_of
+from .port import CUT_SHORT, End, Event, Fingerprint, Refusal, Run, Usage, total
 from .v2_messages import verbatim
 
 if IS_CAT_2 or TYPE_CHECKING:
@@ -84,13 +84,8 @@ class LLMOfRun:
         self._next_is_agents = True
 
     def end(self) -> End:
-        usages = [usage for usage in self._usages if usage is not None]
-        complete = usages and len(usages) == len(self._usages) and not (self._unseen or self._next_is_agents)
-        reason = self._finish_reason
-        return End(
-            reason=reason if reason in ("length", "content_filter") else None,  # type: ignore[arg-type]
-            usage=sum(usages[1:], usages[0]) if complete else None,
-        )
+        unseen = self._unseen or self._next_is_agents
+        return End(CUT_SHORT.get(self._finish_reason), None if unseen else total(self._usages))
 
     async def ask(self, client: Any, request: dict[str, Any]) -> Any:
         """In place of the SDK's `chat.completions.create`."""
@@ -171,7 +166,8 @@ class LLMOfRun:
         delta = choice.delta
         self._finish_reason = choice.finish_reason or self._finish_reason
         self._note(chunk.system_fingerprint)
-        await self._tell(*self._refusals(delta.refusal))
+        if delta.refusal:
+            await self._tell(Refusal(delta.refusal))
         if not delta.tool_calls:
             return chunk
         others = []
@@ -208,7 +204,8 @@ class LLMOfRun:
         message = choice.message
         self._finish_reason = choice.finish_reason
         self._note(reply.system_fingerprint)
-        await self._tell(*self._refusals(message.refusal))
+        if message.refusal:
+            await self._tell(Refusal(message.refusal))
         calls = []
         for index, call in enumerate(message.tool_calls or []):
             heard = self.calls.hear(index, call.id, call.function.name, call.function.arguments)
@@ -227,13 +224,9 @@ class LLMOfRun:
             self._fingerprint = fingerprint
             self._mailbox.put(Fingerprint(fingerprint))
 
-    def _refusals(self, refusal: str | None) -> list[Event]:
-        return [Refusal(refusal)] if refusal else []
-
-    async def _tell(self, *events: Event) -> None:
-        for event in events:
-            self._mailbox.put(event)
-        if events and self._live:
+    async def _tell(self, event: Event) -> None:
+        self._mailbox.put(event)
+        if self._live:
             await self._mailbox.let_read()
 
 
@@ -280,16 +273,7 @@ class _SDKClient:
 
 
 def _usage(reported: Any) -> Usage | None:
-    if reported is None:
-        return None
-    prompt, completion = reported.prompt_tokens_details, reported.completion_tokens_details
-    return Usage(
-        reported.prompt_tokens or 0,
-        reported.completion_tokens or 0,
-        reported.total_tokens or 0,
-        prompt and prompt.cached_tokens,
-        completion and completion.reasoning_tokens,
-    )
+    return usage_of(reported.model_dump()) if reported else None
 
 
 def _readable(arguments: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from ..errors import ApiError
+from ..errors import MetricsOff, MetricsUnavailable
 from ..hosts.current import host
 from ..packages import ensure
 from .protocol import Meters
@@ -19,20 +19,6 @@ HOLD_SECONDS = 5.0
 
 RETRY_SECONDS = 300.0
 """Between two attempts to install it."""
-
-
-class MetricsOff(ApiError):
-    status = 404
-    code = "metrics_off"
-
-    def __init__(self) -> None:
-        super().__init__("Metrics are off: see the settings of the OpenAI API plugin.")
-
-
-class MetricsUnavailable(ApiError):
-    status = 503
-    type = "server_error"
-    code = "metrics_unavailable"
 
 
 class Metrics:
