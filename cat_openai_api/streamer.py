@@ -1,4 +1,4 @@
-"""Server-sent events as OpenAI writes them: `data:` lines of JSON, errors among them, `data: [DONE]` at the end."""
+"""Server-sent events as OpenAI writes them: `data:` lines of JSON, errors among them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from .errors import InternalError, UpstreamError, error_for
+from .errors import ApiError, InternalError, UpstreamError, error_for
 from .hosts.current import host
 from .observation import Observation
 from .packages import ensure
@@ -32,17 +32,20 @@ DONE = b"data: [DONE]\n\n"
 class EventStream(EventSourceResponse):
     """The reply to a request with `stream: true`.
 
-    `events` yields whole events as bytes. `close` ends what produces them; it is awaited however the stream
-    ends, also when it never began. After that the request has ended for `observation`.
+    `events` yields whole events as bytes. `failed` makes the last event of a stream that fails, whatever else must
+    come after it included. `close` ends what produces them; it is awaited however the stream ends, also when it
+    never began. After that the request has ended for `observation`.
     """
 
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
+        failed: Callable[[ApiError], bytes],
         close: Callable[[], Awaitable[None]],
         observation: Observation,
     ) -> None:
-        self._events = _guarded(events, observation)
+        self._events = _guarded(events, failed, observation)
+        self._failed = failed
         self._close = close
         self._observation = observation
         super().__init__(
@@ -69,7 +72,7 @@ class EventStream(EventSourceResponse):
     async def _say_farewell(self, send: Send) -> None:
         """sse-starlette has cut the stream, as the server is about to stop."""
         self._observation.error = UpstreamError("The Cat is shutting down.")
-        rest = event(self._observation.error.body()) + DONE
+        rest = self._failed(self._observation.error)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(send({"type": "http.response.body", "body": rest}), FAREWELL_SECONDS)
 
@@ -78,7 +81,9 @@ def event(data: Any) -> bytes:
     return b"data: %b\n\n" % encode(data)
 
 
-async def _guarded(events: AsyncGenerator[bytes, None], observation: Observation) -> AsyncGenerator[bytes, None]:
+async def _guarded(
+    events: AsyncGenerator[bytes, None], failed: Callable[[ApiError], bytes], observation: Observation
+) -> AsyncGenerator[bytes, None]:
     """The status is out, so what goes wrong now is one more event; either way the stream has its end."""
     try:
         async for data in events:
@@ -89,7 +94,6 @@ async def _guarded(events: AsyncGenerator[bytes, None], observation: Observation
             host.log_error("OpenAI API: a stream failed")
             shown = InternalError()
         observation.error = shown
-        yield event(shown.body())
+        yield failed(shown)
     finally:
         await events.aclose()
-    yield DONE

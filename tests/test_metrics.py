@@ -376,7 +376,7 @@ def test_debug_mode_adds_to_the_same_line(
     settings(debug_mode=True)
     body = chat_body(script(say=["one", " two"], usage=False), stream=True)
     line = line_of(cat.http.post(CHAT, json=body))
-    assert line["completion"].startswith("chatcmpl-")
+    assert line["reply"].startswith("chatcmpl-")
     assert line["asked_for"] == "cheshire-cat"
     assert line["messages"][0]["role"] == "user"
     assert line["usage"]["completion_tokens"] == 2
