@@ -100,6 +100,12 @@ class Settings(BaseModel):
         description="Plugins may change a finished reply. auto: stream live unless an active plugin does; "
         "always: stream what the hooks left, in one piece; never: stream live, before the hooks.",
     )
+    show_steps: bool = Field(
+        False,
+        title="Show steps",
+        description="Clients see what the Cat does before it speaks: calls of its own tools and their input, on "
+        "Cheshire Cat 1.9 its notifications. In chat as reasoning_content, in responses as summaries.",
+    )
     history: Literal["client", "cat"] = Field(
         "client",
         title="History",

@@ -53,7 +53,7 @@ class Exchange:
                 yield deltas
             return
         await self.reply.whole()
-        whole: list[Delta] = []
+        whole: list[Delta] = [*self.reply.steps()]
         if text := self.reply.text():
             whole.append(Text(text))
         if refusal := self.reply.refusal():
@@ -168,6 +168,8 @@ async def _begin(
         format=question.format,
         remember=question.remember,
         timeout=settings.request_timeout,
+        with_steps=settings.show_steps,
+        cancellation=question.cancellation,
     )
     limits = (*question.max_tokens, settings.max_tokens)
     reply = Reply(

@@ -107,6 +107,14 @@ class ModelNotFound(ApiError):
         )
 
 
+class ResponseNotFound(ApiError):
+    status = 404
+    code = "response_not_found"
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"There is no response with the id '{response_id[:100]}', or it is no longer kept.")
+
+
 class MethodNotAllowed(ApiError):
     status = 405
     code = "method_not_supported"
@@ -160,7 +168,7 @@ class InvalidModelOutput(ApiError):
     code = "invalid_model_output"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The Cat's reply is not what response_format asks for: {reason}")
+        super().__init__(f"The Cat's reply is not the JSON that was asked for: {reason}")
 
 
 class Overloaded(ApiError):
@@ -217,6 +225,9 @@ def error_for(error: Exception, request_body: Any = None) -> ApiError | None:
 def _validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> InvalidRequest:
     """One error out of Pydantic's list: for a union it lists each branch, and the deepest is the one meant, or else
     that of the branch whose type it has."""
+    for error in errors:
+        if error["loc"][0] in ("path", "query"):
+            return invalid(str(error["loc"][-1]), error["msg"])
     located = ((error, _path(error, body)) for error in errors)
     error, path = max(located, key=lambda found: (len(found[1]), not found[0]["type"].endswith("_type")))
     if not path:

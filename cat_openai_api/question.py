@@ -8,7 +8,7 @@ from uuid import uuid4
 from .conversation import Functions, JsonFormat
 from .errors import invalid
 from .hosts.current import host
-from .hosts.port import Kind
+from .hosts.port import Cancellation, Kind
 from .reading import Reading
 from .structured import SchemaRefused, check_schema
 
@@ -34,6 +34,7 @@ class Question:
     stops: Sequence[str] = ()
     is_kept: bool = False
     remember: bool = True
+    cancellation: Cancellation = field(default_factory=Cancellation)
 
 
 def new_id(prefix: str) -> str:

@@ -8,14 +8,14 @@ from typing import Literal, TypeAlias
 
 from .conversation import JsonFormat, ToolCall
 from .hosts.current import host
-from .hosts.port import CallDelta, End, Event, Fingerprint, Refusal, Run, Text
+from .hosts.port import CallDelta, End, Event, Fingerprint, Refusal, Run, Step, Text
 from .stops import StopSequences
 from .structured import check_json
 from .tokens import TokenBudget, vocabulary
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
 
-Delta: TypeAlias = Text | Refusal | CallDelta
+Delta: TypeAlias = Text | Refusal | CallDelta | Step
 
 
 class Reply:
@@ -38,6 +38,7 @@ class Reply:
         self._said: list[str] = []
         self._refused: list[str] = []
         self._calls: list[ToolCall] = []
+        self._steps: list[Step] = []
         self._deltas = self._as_they_come()
         self._first: asyncio.Task[list[Delta] | None] | None = None
         self._created = time.monotonic()
@@ -103,10 +104,10 @@ class Reply:
         if isinstance(event, CallDelta):
             return self._call(event)
         if isinstance(event, Refusal):
-            if refused := self._within_budget(event.delta):
-                self._refused.append(refused)
-                return Refusal(refused)
-            return None
+            return self._refusal(event)
+        if isinstance(event, Step):
+            self._steps.append(event)
+            return event
         if isinstance(event, Fingerprint):
             self.system_fingerprint = event.value
         else:
@@ -119,6 +120,13 @@ class Reply:
             return None
         self._said.append(delta)
         return Text(delta) if self._format is None else None
+
+    def _refusal(self, event: Refusal) -> Refusal | None:
+        refused = self._within_budget(event.delta)
+        if not refused:
+            return None
+        self._refused.append(refused)
+        return Refusal(refused)
 
     def _call(self, event: CallDelta) -> CallDelta | None:
         arguments = self._within_budget(event.arguments)
@@ -155,6 +163,10 @@ class Reply:
     def calls(self) -> Sequence[ToolCall]:
         """What the client is to call, as far as the LLM has said it."""
         return self._calls
+
+    def steps(self) -> Sequence[Step]:
+        """What the Cat did, as far as that was wanted."""
+        return self._steps
 
     def age(self) -> float:
         """Seconds since the reply was asked for, to the millisecond."""

@@ -9,7 +9,7 @@ in it, leaves here.
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import uuid4
@@ -204,10 +204,12 @@ def _route(
 
 get = partial(_route, endpoint.get)
 post = partial(_route, endpoint.post)
+delete = partial(_route, endpoint.delete)
 
 
-def json_reply(reply: WireReply) -> Response:
-    return Response(encode(reply.wire()), media_type="application/json")
+def json_reply(reply: WireReply | Mapping[str, Any]) -> Response:
+    wire = reply.wire() if isinstance(reply, WireReply) else reply
+    return Response(encode(wire), media_type="application/json")
 
 
 class ClientGone(Exception):

@@ -1,12 +1,17 @@
 """The chunks of one stream, as bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..hosts.port import CallDelta, Refusal, Text
+from ..hosts.port import CallDelta, Refusal, Step, Text
 from ..reply import Delta
 from ..streamer import event
 from ..wire import encode
+
+
+def told(steps: Iterable[Step]) -> str:
+    """The steps as front ends show what they take for thoughts: a paragraph each."""
+    return "".join(f"{step.text}\n\n" for step in steps)
 
 
 class Frame:
@@ -33,6 +38,8 @@ class Frame:
             return self._before + encode(delta.delta) + self._after
         if isinstance(delta, Refusal):
             return self.chunk({"refusal": delta.delta})
+        if isinstance(delta, Step):
+            return self.chunk({"reasoning_content": told([delta])})
         return self.chunk(self._call(delta))
 
     def _call(self, delta: CallDelta) -> dict[str, Any]:

@@ -383,12 +383,12 @@ class ChatCompletionRequest(WireRequest):
             allowed = self.tool_choice.allowed_tools
             names = [tool.function.name for tool in allowed.tools]
             for place, name in enumerate(names):
-                _known(name, offered, f"tool_choice.allowed_tools.tools[{place}].function.name")
+                known(name, offered, f"tool_choice.allowed_tools.tools[{place}].function.name")
             return allowed.mode, names
         if isinstance(self.tool_choice, NamedTool):
-            name = _known(self.tool_choice.function.name, offered, "tool_choice.function.name")
+            name = known(self.tool_choice.function.name, offered, "tool_choice.function.name")
         elif isinstance(self.function_call, FunctionChoice):
-            name = _known(self.function_call.name, offered, "function_call.name")
+            name = known(self.function_call.name, offered, "function_call.name")
         elif self.tool_choice == "required" and not offered:
             raise invalid("tool_choice", "there are no tools to choose from")
         else:
@@ -404,7 +404,8 @@ class ChatCompletionRequest(WireRequest):
         return JsonFormat(wire, self.response_format.json_schema.schema_)
 
 
-def _known(name: str, offered: Mapping[str, Any], param: str) -> str:
+def known(name: str, offered: Mapping[str, Any], param: str) -> str:
+    """The name, which must be that of a function that is offered. Raises `InvalidRequest`."""
     if name not in offered:
         raise invalid(param, f"there is no function of the name '{name}' in the request")
     return name
@@ -425,6 +426,9 @@ class AssistantReply(WireReply):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
+    reasoning_content: str | None = Field(
+        None, description="What the Cat did before it spoke, where that is shown."
+    )
     tool_calls: list[ReplyToolCall] | None = None
     function_call: FunctionCall | None = None
 
@@ -498,7 +502,7 @@ class ChatCompletion(WireReply):
         (choice,) = data["choices"]
         for where, optional in (
             (data, ("system_fingerprint", "service_tier")),
-            (choice["message"], ("tool_calls", "function_call")),
+            (choice["message"], ("reasoning_content", "tool_calls", "function_call")),
         ):
             for name in optional:
                 if where[name] is None:

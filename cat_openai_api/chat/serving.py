@@ -12,7 +12,7 @@ from ..models.serving import resolve_model
 from ..question import Question, check_format, check_kinds, new_id
 from ..streamer import DONE, event
 from .background import is_background_task
-from .frames import Frame
+from .frames import Frame, told
 from .protocol import (
     AssistantReply,
     ChatCompletion,
@@ -79,6 +79,7 @@ class Completion(Answer):
         message = AssistantReply(
             content=None if not text and (calls or refusal) else text,
             refusal=refusal or None,
+            reasoning_content=told(self.reply.steps()) or None,
             tool_calls=None if legacy else calls or None,
             function_call=legacy,
         )

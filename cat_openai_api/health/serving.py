@@ -16,6 +16,7 @@ FEATURES = [
     "message",
     "models",
     "rate_limiting",
+    "responses",
     "streaming",
     "structured_output",
 ]

@@ -3,7 +3,10 @@
 from uuid import uuid4
 
 from ..conversation import Functions, ToolCall
-from .port import CallDelta
+from .port import CallDelta, Step
+
+LONGEST_STEP = 1000
+"""Characters."""
 
 
 class ClientCalls:
@@ -60,3 +63,9 @@ class ClientCalls:
     def whole(self) -> list[CallDelta]:
         """The same, each in one piece."""
         return [CallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(self.all())]
+
+
+def step_of(name: str, arguments: str) -> Step:
+    """The call of one of the Cat's own tools, as a line to be shown."""
+    line = f"{name}({arguments})"
+    return Step(line if len(line) <= LONGEST_STEP else f"{line[:LONGEST_STEP]}…")

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 from ..errors import RequestTimeout
-from .port import Event, Fingerprint, Text
+from .port import Event, Fingerprint, Run, RunCancelled, Text
 
 BURST_SECONDS = 0.001
 """Tokens of an LLM that come closer together than this may leave together."""
@@ -14,13 +15,13 @@ BURST_SECONDS = 0.001
 class Mailbox:
     """One writer, one reader, both on the event loop. The texts that were put in stay known as one growing text.
 
-    `timeout`: seconds after which the reader meets `RequestTimeout`; 0 is never. To be closed.
+    The reader meets `RequestTimeout` when the time for the run is over, and `RunCancelled`. To be closed.
     """
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._timer = asyncio.get_running_loop().call_later(timeout, self._expire) if timeout else None
-        self._expired = False
+    def __init__(self, run: Run) -> None:
+        expired = partial(self._cut, RequestTimeout(run.timeout))
+        self._timer = asyncio.get_running_loop().call_later(run.timeout, expired) if run.timeout else None
+        self._cut_by: Exception | None = None
         self._said: list[str] = []
         self._unread: list[Event] = []
         self._news = asyncio.Event()
@@ -28,10 +29,13 @@ class Mailbox:
         self._read_at = 0.0
         self._ended = False
         self._end_run: Callable[[], object] = lambda: None
+        run.cancellation.when_cancelled(partial(self._cut, RunCancelled()))
 
-    def when_expired(self, end_run: Callable[[], object]) -> None:
-        """Called when the time is over, also where nobody reads any more."""
+    def when_cut(self, end_run: Callable[[], object]) -> None:
+        """Called when the time is over or the run is cancelled, also where nobody reads any more."""
         self._end_run = end_run
+        if self._cut_by:
+            end_run()
 
     def put(self, event: Event) -> None:
         """This runs for every token."""
@@ -66,17 +70,17 @@ class Mailbox:
             unread, self._unread = self._unread, []
             if unread:
                 yield unread
-            if self._expired:
+            if self._cut_by:
                 break
-        if self._expired:
-            raise RequestTimeout(self._timeout)
+        if self._cut_by:
+            raise self._cut_by
 
     def close(self) -> None:
         if self._timer:
             self._timer.cancel()
 
-    def _expire(self) -> None:
-        self._expired = True
+    def _cut(self, by: Exception) -> None:
+        self._cut_by = by
         self._news.set()
         self._end_run()
 

@@ -61,6 +61,14 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Event of a run: something that the Cat did before it spoke, or between, told in a line or a few. It is no
+    part of the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Event of a run: the LLM declines, in OpenAI's field of that name, and goes on doing so with `delta`."""
 
@@ -141,7 +149,30 @@ class End:
 Kind: TypeAlias = type[Image | Audio | File | Functions]
 """Of what not every Cat takes."""
 
-Event: TypeAlias = Text | Refusal | CallDelta | Fingerprint | End
+Event: TypeAlias = Text | Refusal | CallDelta | Step | Fingerprint | End
+
+
+class RunCancelled(Exception):
+    """Somebody has cancelled the run."""
+
+
+class Cancellation:
+    """A way to end a run from outside."""
+
+    def __init__(self) -> None:
+        self._is_cancelled = False
+        self._end_run: Callable[[], object] = lambda: None
+
+    def when_cancelled(self, end_run: Callable[[], object]) -> None:
+        """For a host: called once, at once where the run was cancelled before."""
+        self._end_run = end_run
+        if self._is_cancelled:
+            end_run()
+
+    def cancel(self) -> None:
+        if not self._is_cancelled:
+            self._is_cancelled = True
+            self._end_run()
 
 
 @dataclass(frozen=True)
@@ -151,7 +182,8 @@ class Run:
     `model`: id of a model that the host listed. `sampling`: OpenAI's sampling parameters that the client set,
     by OpenAI's names; they are for the LLM of this run alone, as far as its type takes them. `functions`: the
     client's, offered beside the Cat's own tools. `format`: JSON as the form of the reply. `remember`: false for
-    a run that leaves no trace in the Cat's memory. `timeout`: seconds for all of it; 0 is no limit.
+    a run that leaves no trace in the Cat's memory. `timeout`: seconds for all of it; 0 is no limit. `with_steps`:
+    whether the steps are wanted.
     """
 
     model: str
@@ -163,6 +195,8 @@ class Run:
     format: JsonFormat | None = None
     remember: bool = True
     timeout: float = 0
+    with_steps: bool = False
+    cancellation: Cancellation = field(default_factory=Cancellation)
 
 
 class Host(ABC):
@@ -203,8 +237,8 @@ class Host(ABC):
         `live`: each text and each piece of a call as the LLM produces it; otherwise one text, the reply that the
         pipeline's hooks left, and whole calls after it. The run ends with the calls of the client's functions, when
         the Cat's own tools that the LLM called beside them have run; what those said is found again by the ids of
-        the calls. Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`, and
-        `RequestTimeout` after `run.timeout`.
+        the calls. Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`,
+        `RequestTimeout` after `run.timeout`, and `RunCancelled`.
         """
 
     @abstractmethod

@@ -16,7 +16,7 @@ from ..conversation import Audio, File, Functions, Image, Part
 from ..errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from .detect import IS_CAT_1
 from .mailbox import Mailbox
-from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run
+from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run, Step
 from .v1_llm import Asker
 from .v1_models import calls_functions, takes
 from .v1_session import Session
@@ -186,17 +186,18 @@ class Cat1(Host):
 
     async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         loop = asyncio.get_running_loop()
-        mailbox = Mailbox(run.timeout)
+        mailbox = Mailbox(run)
         _guard_memory()
         session = Session(run, Asker(loop, mailbox.unread), loop, mailbox)
-        mailbox.when_expired(session.asker.end)
+        mailbox.when_cut(session.asker.end)
         places = (await self.settings()).max_concurrent_requests
         answering = loop.run_in_executor(threads.pool(places), session.answer)
         answering.add_done_callback(lambda _: mailbox.end())
         try:
             async for events in mailbox.events():
-                if live:
-                    yield events
+                told = [event for event in events if live or isinstance(event, Step)]
+                if told:
+                    yield told
             await asyncio.wait([answering])
             reply = answering.result()
             if isinstance(reply, dict):

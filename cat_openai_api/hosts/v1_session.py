@@ -2,16 +2,18 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PrivateAttr
 
 from ..conversation import Turn
 from ..json_format import json_instruction
-from .calls import ClientCalls
+from .calls import ClientCalls, step_of
 from .detect import IS_CAT_1
 from .mailbox import Mailbox
-from .port import CUT_SHORT, End, Event, Fingerprint, Refusal, Run, Text, Usage, total
+from .port import CUT_SHORT, End, Event, Fingerprint, Refusal, Run, Step, Text, Usage, total
 from .transcript import SECONDS_KEPT, Kept, called_by, found, keys_of, with_another
 from .v1_llm import Asker, LLMOfRun, RunEnded
 from .v1_messages import UserTurn, for_llm, messages_of
@@ -23,6 +25,7 @@ if IS_CAT_1 or TYPE_CHECKING:
     from cat.log import log
     from cat.looking_glass.cheshire_cat import CheshireCat
     from cat.looking_glass.stray_cat import StrayCat
+    from cat.mad_hatter.decorators import CatTool
     from cat.memory.working_memory import WorkingMemory
     from langchain_core.language_models.chat_models import BaseChatModel
 else:
@@ -172,6 +175,14 @@ class Session(StrayCat):
         self.asker.check()
         if data["type"] == "chat_token" and data["content"]:
             self._send(Text(data["content"]))
+        elif data["type"] == "notification" and self._run.with_steps and data["content"]:
+            self._send(Step(str(data["content"])))
+
+    @property
+    def mad_hatter(self) -> Any:
+        """What chooses a tool for a run looks here for those that there are."""
+        mad_hatter = CheshireCat().mad_hatter
+        return _HeardTools(mad_hatter, self._send) if self._run.with_steps else mad_hatter
 
     def _send(self, event: Event) -> None:
         self._loop.call_soon_threadsafe(self._mailbox.put, event)
@@ -202,6 +213,32 @@ class Session(StrayCat):
             elif not self._calls.is_clients_at(call[0]):
                 raise UnknownFunction(call[2])
         self._finish_reason = said.finish_reason or self._finish_reason
+
+
+class _HeardTools:
+    """Stands in for the Cat's MadHatter: its tools, each of which tells when it is called."""
+
+    def __init__(self, mad_hatter: Any, send: Callable[[Event], None]) -> None:
+        self._mad_hatter = mad_hatter
+        self._send = send
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mad_hatter, name)
+
+    @property
+    def procedures(self) -> list[Any]:
+        return [self._heard(tool) if isinstance(tool, CatTool) else tool for tool in self._mad_hatter.procedures]
+
+    def _heard(self, tool: Any) -> Any:
+        own = tool.func
+
+        def func(argument: Any, *args: Any, **kwargs: Any) -> Any:
+            self._send(step_of(tool.name, str(argument)))
+            return own(argument, *args, **kwargs)
+
+        heard = copy(tool)
+        heard.func = func
+        return heard
 
 
 def _instructions(run: Run) -> list[str]:

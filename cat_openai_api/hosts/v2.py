@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import json
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from ...settings import Settings as PluginSettings
 from ..errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..json_format import json_instruction
+from .calls import ClientCalls, step_of
 from .detect import IS_CAT_2
 from .mailbox import Mailbox
 from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run, Text
@@ -142,7 +144,7 @@ class Cat2(Host):
     async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         slug = _agent_slug(run.model)
         agent = await ccat().get("agents", slug)
-        mailbox = Mailbox(run.timeout)
+        mailbox = Mailbox(run)
         llm = LLMOfRun(run, mailbox, live=live)
         instructions = [*run.conversation.instructions]
         if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
@@ -150,7 +152,7 @@ class Cat2(Host):
         client_tools = ClientTools(agent, llm, run.functions)
         agent.directives = [*agent.directives, self._AddedByClient(instructions, client_tools)]
         task = Task(messages=await recalled(run), stream=live)
-        voice = _Voice(agent, mailbox)
+        voice = _Voice(agent, mailbox, llm.calls, with_steps=run.with_steps)
         providers = await ccat().get_all("model_providers")
         step_into(provider for provider in providers.values() if isinstance(provider, OpenAICompatibleProvider))
 
@@ -168,9 +170,9 @@ class Cat2(Host):
                 await llm.close()
 
         answering = asyncio.create_task(answer())
-        mailbox.when_expired(answering.cancel)
+        mailbox.when_cut(answering.cancel)
         try:
-            # Not live there are no texts, only the end.
+            # Not live there are no texts, only steps and the end.
             async for events in mailbox.events():
                 yield events
             await asyncio.wait([answering])
@@ -243,8 +245,10 @@ class _Voice:
     tools is no part of its reply.
     """
 
-    def __init__(self, agent: Any, mailbox: Mailbox) -> None:
+    def __init__(self, agent: Any, mailbox: Mailbox, calls: ClientCalls, *, with_steps: bool) -> None:
         self.mailbox = mailbox
+        self._calls = calls
+        self._with_steps = with_steps
         self._tools_running = 0
         self._new_message = False
         self._call_tool = agent.call_tool
@@ -265,10 +269,12 @@ class _Voice:
         elif kind == agui.EventType.TEXT_MESSAGE_START:
             self._new_message = True
 
-    async def _call_tool_unheard(self, *args: Any, **kwargs: Any) -> Any:
+    async def _call_tool_unheard(self, call: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._with_steps and not self._calls.is_clients(call.name):
+            self.mailbox.put(step_of(call.name, json.dumps(call.args, ensure_ascii=False)))
         self._tools_running += 1
         try:
-            return await self._call_tool(*args, **kwargs)
+            return await self._call_tool(call, *args, **kwargs)
         finally:
             self._tools_running -= 1
 

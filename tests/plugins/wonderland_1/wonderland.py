@@ -70,6 +70,7 @@ def visit(cat: Any) -> list[int]:
 def bell(tool_input: str, cat: Any) -> str:
     """Ring the bell at the door."""
     rings.append(tool_input)
+    cat.send_notification("Somebody is at the door.")
     return f"Ding {{dong}} {len(rings)}, visits: {visit(cat)}."
 
 

@@ -33,7 +33,7 @@ class ProceduresAgent:
         template = call("agent_prompt_instructions", TOOL_PROMPT, cat=cat)
         names = {document.metadata["source"] for document, *_ in cat.working_memory.procedural_memories}
         names = call("agent_allowed_tools", names, cat=cat)
-        tools = {tool.name: tool for tool in cat.mad_hatter.tools if tool.name in names}
+        tools = {tool.name: tool for tool in cat.mad_hatter.procedures if tool.name in names}
         prompt, known = conversation(cat, template, _tools_for_prompt(tools))
         choice = _first_json((prompt | cat._llm | StrOutputParser()).invoke(known))
         tool = tools.get(choice.get("action"))

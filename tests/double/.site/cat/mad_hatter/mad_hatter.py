@@ -41,6 +41,10 @@ class MadHatter:
                 plugin.activate()
         self._sync()
 
+    @property
+    def procedures(self) -> list[CatTool]:
+        return self.tools
+
     def plugin_exists(self, plugin_id: str) -> bool:
         return plugin_id in self.plugins
 

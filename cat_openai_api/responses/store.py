@@ -1,0 +1,88 @@
+"""Responses that are kept: in the Cat's own storage, for the person who made them alone."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..hosts.current import host
+from ..hosts.port import Person
+from ..wire import encode
+
+MOST_RESPONSES = 128
+"""Of one person's."""
+
+MOST_BYTES = 8_000_000
+"""Of all of one person's: images are kept as well."""
+
+SECONDS_KEPT = 30 * 24 * 60 * 60
+"""OpenAI's."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """`response`: as it was sent. `input`: what it answers, as `/input_items` lists it, without what was said
+    before. `at`: seconds since the epoch."""
+
+    response: dict[str, Any]
+    input: list[dict[str, Any]]
+    at: float
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        return [*self.input, *self.response["output"]]
+
+
+async def keep(person: Person, response: Mapping[str, Any], input: list[dict[str, Any]]) -> bool:
+    """Whether the response is kept now."""
+    stored = asdict(Stored(dict(response), input, time.time()))
+    try:
+        await host.update(_key(person), lambda kept: _bounded({**_young(kept), response["id"]: stored}))
+    except Exception:  # the storage's own, whichever it is: the reply is there all the same
+        host.log_error("OpenAI API: a response cannot be kept, nobody can go on from it")
+        return False
+    return True
+
+
+async def all_of(person: Person) -> dict[str, Stored]:
+    """By id, oldest first. Raises what the storage raises."""
+    return {name: Stored(**stored) for name, stored in _young(await host.load(_key(person))).items()}
+
+
+async def remove(person: Person, response_id: str) -> None:
+    """Raises what the storage raises."""
+
+    def without(kept: Any) -> dict[str, Any]:
+        return {name: stored for name, stored in _young(kept).items() if name != response_id}
+
+    await host.update(_key(person), without)
+
+
+def chain(kept: Mapping[str, Stored], last: str) -> list[Stored]:
+    """The responses that led to `last`, and that itself, oldest first; as far back as they are kept."""
+    found: list[Stored] = []
+    here: str | None = last
+    while here is not None and here in kept:
+        found.append(kept[here])
+        here = kept[here].response["previous_response_id"]
+    return found[::-1]
+
+
+def _young(kept: Any) -> dict[str, Any]:
+    return {name: stored for name, stored in (kept or {}).items() if stored["at"] > time.time() - SECONDS_KEPT}
+
+
+def _bounded(kept: dict[str, Any]) -> dict[str, Any]:
+    """The newest that there is room for; in any case the newest."""
+    room = MOST_BYTES
+    newest: list[tuple[str, Any]] = []
+    for name, stored in list(reversed(kept.items()))[:MOST_RESPONSES]:
+        room -= len(encode(stored))
+        if room < 0 and newest:
+            break
+        newest.append((name, stored))
+    return dict(reversed(newest))
+
+
+def _key(person: Person) -> str:
+    return f"openai_api_responses_{person.key}"

@@ -1,0 +1,89 @@
+"""What the Cat does before it speaks is shown where the setting `show_steps` says so."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from host import WHICH
+from openai import OpenAI
+from upstream import script
+
+ON_CAT_2 = WHICH == "2"
+MODEL = "cheshire-cat:alice" if ON_CAT_2 else "cheshire-cat"
+STEPS = ["clock({})"] if ON_CAT_2 else ["bell(loud)", "Somebody is at the door."]
+
+
+def question() -> str:
+    """Has the Cat use a tool of its own, and on 1.9 the tool notify."""
+    if ON_CAT_2:
+        return script(turns=[{"tool_calls": [{"name": "clock", "arguments": {}}]}, {"say": ["Tea ", "time."]}])
+    return script("[procedures] ring the bell in wonderland", say='{"action": "bell", "action_input": "loud"}')
+
+
+def messages() -> list[Any]:
+    return [{"role": "user", "content": question()}]
+
+
+@pytest.fixture(params=["auto", "always"], ids=["live", "after the hooks"])
+def shown(request: pytest.FixtureRequest, settings: Callable[..., None]) -> None:
+    settings(show_steps=True, stream_after_hooks=request.param)
+
+
+@pytest.mark.usefixtures("shown")
+class TestShown:
+    def test_in_a_completion(self, client: OpenAI) -> None:
+        message = client.chat.completions.create(model=MODEL, messages=messages()).choices[0].message
+        assert message.model_extra == {"reasoning_content": "".join(f"{step}\n\n" for step in STEPS)}
+        assert message.content
+        assert not any(step in message.content for step in STEPS)
+
+    def test_in_a_stream_of_chunks_before_the_first_words(self, client: OpenAI) -> None:
+        told, said = [], []
+        for chunk in client.chat.completions.create(model=MODEL, messages=messages(), stream=True):
+            delta = chunk.choices[0].delta
+            if step := (delta.model_extra or {}).get("reasoning_content"):
+                assert not said
+                told.append(step)
+            elif delta.content:
+                said.append(delta.content)
+        assert told == [f"{step}\n\n" for step in STEPS]
+        assert said
+
+    def test_in_a_response(self, client: OpenAI) -> None:
+        reasoning, message = client.responses.create(model=MODEL, input=question()).output
+        assert reasoning.type == "reasoning"
+        assert [part.text for part in reasoning.summary] == STEPS
+        assert message.type == "message"
+
+    def test_in_the_events_of_a_response(self, http: httpx.Client) -> None:
+        reply = http.post("/v1/responses", json={"model": MODEL, "input": question(), "stream": True})
+        data = [line.removeprefix("data: ") for line in reply.text.splitlines() if line.startswith("data: ")]
+        events = [json.loads(line) for line in data]
+        types = [event["type"].removeprefix("response.") for event in events]
+        one = ["part.added", "text.delta", "text.done", "part.done"]
+        told = [
+            "output_item.added",
+            *(f"reasoning_summary_{type}" for type in one * len(STEPS)),
+            "output_item.done",
+        ]
+        assert types[2 : 2 + len(told)] == told
+        assert types[2 + len(told)] == "output_item.added"
+        assert [event["sequence_number"] for event in events] == [*range(len(events))]
+        reasoning, message = events[-1]["response"]["output"]
+        assert [part["text"] for part in reasoning["summary"]] == STEPS
+        assert message["content"][0]["text"]
+
+    def test_the_next_turn_goes_on_without_them(self, client: OpenAI, somebody: str) -> None:
+        one = client.responses.create(model=MODEL, input=question(), user=somebody)
+        two = client.responses.create(
+            model=MODEL, input=script(say="Well."), previous_response_id=one.id, user=somebody
+        )
+        assert two.output_text == "Well."
+
+
+def test_they_are_not_shown_unless_asked_for(client: OpenAI) -> None:
+    message = client.chat.completions.create(model=MODEL, messages=messages()).choices[0].message
+    assert not message.model_extra
+    assert [item.type for item in client.responses.create(model=MODEL, input=question()).output] == ["message"]
