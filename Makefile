@@ -44,7 +44,7 @@ endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-v1 test lint types unit unit-double test-v1 bench soak clean python core-v1
+.PHONY: help zip run run-v1 test lint types unit unit-double test-v1 bench soak clean python core-v1
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -84,6 +84,10 @@ bench: $(STAMP) ## measure what the plugin adds to a reply (ARGS=...)
 # Asked for with CAT=1.9, the Cat is the one that test-v1 tests.
 soak: $(if $(filter 1.9,$(CAT)),core-v1) $(STAMP) $(if $(filter 1.9,$(CAT)),$(STAMP_V1)) ## mixed traffic with random faults (MINUTES=5 SEED=...; CAT=1.9 CAT_CORE=...)
 	$(if $(filter 1.9,$(CAT)),$(V1)) $(PYTHON) .dev/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# Its name has no version: on Cheshire Cat 1.9 a plugin is known by the name of its zip.
+zip: ## pack the plugin for a Cat: dist/cat_openai_api.zip
+	@$(FIND_PYTHON); "$$python" .dev/pack.py dist/cat_openai_api.zip
 
 clean: ## remove .venv, .venv-v1, .cat and caches
 	rm -rf .venv .venv-v1 .cat .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

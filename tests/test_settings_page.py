@@ -1,11 +1,11 @@
 """The host's own Settings page in a real browser."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from browser import needs_browser, start_browser
 from host import KEY, WHICH, Cat, make_cat
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -13,24 +13,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from upstream import Upstream, script
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
 pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
+    needs_browser,
     pytest.mark.skipif(WHICH != "2", reason="the page of Cheshire Cat 2"),
-]
-
-# The browser is a guest of this machine alone: nothing of its own goes to the network.
-SWITCHES = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1200,1400",
 ]
 
 
@@ -45,11 +30,7 @@ def panel_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def browser(panel_cat: Cat) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver = start_browser()
     driver.get(panel_cat.url)
     driver.add_cookie({"name": "access_token", "value": KEY})
     yield driver

@@ -1,0 +1,626 @@
+"""The connect page: what it is served with, and what people do with it in a real browser."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from asking import said_to
+from browser import needs_browser, start_browser
+from host import KEY, Cat, needs_agents
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+from upstream import Upstream, script
+
+OTHER_HOST = "cat.test"
+"""Another name of this machine for the browser: pages from there are not trusted with a clipboard."""
+
+CLIENTS = [
+    "curl",
+    "Python",
+    "JavaScript",
+    "LangChain",
+    "Open WebUI",
+    "LibreChat",
+    "LobeChat",
+    "n8n",
+    "Home Assistant",
+    "Continue",
+]
+
+
+def directives(reply: httpx.Response) -> dict[str, str]:
+    policy = reply.headers["content-security-policy"].split("; ")
+    return {name: value for name, _, value in (directive.partition(" ") for directive in policy)}
+
+
+def test_the_page_needs_no_key_and_tells_no_secret(cat: Cat, settings: Callable[..., None]) -> None:
+    settings(model_aliases="jabberwocky=cheshire-cat")
+    reply = httpx.get(f"{cat.url}/custom/connect")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert reply.headers["x-request-id"]
+    for secret in (KEY, "jabberwocky", str(cat.home), str(cat.port), "{{style}}", "{{script}}"):
+        assert secret not in reply.text
+    assert cat.http.get("/custom/connect").text == reply.text
+
+
+def test_its_policy_allows_its_own_style_and_script_alone(cat: Cat) -> None:
+    reply = httpx.get(f"{cat.url}/custom/connect")
+    own = {}
+    for kind in ("style", "script"):
+        (text,) = re.findall(f"<{kind}[^>]*>(.*?)</{kind}>", reply.text, re.DOTALL)
+        own[kind] = f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    assert directives(reply) == {
+        "default-src": "'none'",
+        "script-src": own["script"],
+        "style-src": own["style"],
+        "img-src": "data:",
+        "connect-src": "'self'",
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["referrer-policy"] == "no-referrer"
+    assert reply.headers["cache-control"] == "no-cache"
+
+
+def test_other_methods_are_refused_in_the_apis_words(cat: Cat) -> None:
+    reply = cat.http.post("/custom/connect")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (405, "method_not_supported")
+    assert reply.headers["allow"] == "GET"
+
+
+class Page:
+    """The connect page in a tab of its own."""
+
+    def __init__(self, driver: webdriver.Chrome, cat: Cat) -> None:
+        self.driver = driver
+        self.port = cat.port
+        self.url = f"{cat.url}/custom/connect"
+        self._waiting = WebDriverWait(driver, 10, poll_frequency=0.02)
+
+    def open(self, url: str | None = None) -> "Page":
+        self.driver.get(url or self.url)
+        self.until(lambda: self["health"].text != "Checking", "the health is shown")
+        return self
+
+    def __getitem__(self, element: str) -> WebElement:
+        return self.driver.find_element(By.ID, element)
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def run(self, code: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(code, *arguments)
+
+    def until(self, condition: Callable[[], Any], meaning: str) -> None:
+        self._waiting.until(lambda _: condition(), meaning)
+
+    def use_key(self, key: str) -> None:
+        self["key"].clear()
+        self["key"].send_keys(key, Keys.ENTER)
+        self.until(lambda: self["key-status"].text not in ("", "Asking for the models."), "the key was tried")
+
+    def choose(self, group: str, name: str) -> None:
+        self.driver.find_element(By.CSS_SELECTOR, f'input[name="{group}"][value="{name}"]').click()
+
+    def say(self, text: str) -> None:
+        self["message"].send_keys(text.replace("\n", Keys.SHIFT + Keys.ENTER + Keys.NULL), Keys.ENTER)
+
+    def ask(self, text: str) -> WebElement:
+        """Say it, and wait for the end of the reply."""
+        before = len(self.replies())
+        self.say(text)
+        self.until(lambda: len(self.replies()) > before and not self["stop"].is_displayed(), "it was answered")
+        return self.replies()[-1]
+
+    def replies(self) -> list[WebElement]:
+        return self.all(".turn.assistant")
+
+    def copy(self, source: str) -> str:
+        """Press the copy button, and paste what it copied."""
+        button = self.driver.find_element(By.CSS_SELECTOR, f'[data-copies="{source}"]')
+        button.click()
+        self.until(lambda: button.text != "Copy", "it was copied")
+        assert button.text == "Copied"
+        self["message"].clear()
+        self["message"].send_keys(Keys.CONTROL, "v", Keys.NULL)
+        return self["message"].get_property("value")
+
+    def complaints(self) -> list[dict[str, Any]]:
+        """What stands in the console; replies that are errors are entered there by the browser itself."""
+        return [entry for entry in self.driver.get_log("browser") if entry["source"] != "network"]
+
+    def emulate(self, command: str, **parameters: Any) -> None:
+        self.driver.execute_cdp_cmd(f"Emulation.{command}", parameters)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[webdriver.Chrome]:
+    browser = start_browser(f"--host-resolver-rules=MAP {OTHER_HOST} 127.0.0.1")
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome, cat: Cat) -> Iterator[Page]:
+    driver.get_log("browser")
+    driver.get_log("performance")
+    before = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    tab = Page(driver, cat)
+    yield tab.open()
+    complaints = tab.complaints()
+    driver.close()
+    driver.switch_to.window(before)
+    assert complaints == []
+
+
+@pytest.fixture
+def ready(page: Page) -> Page:
+    """The page after the right key."""
+    page.use_key(KEY)
+    assert page["key-status"].text == "The key is valid."
+    return page
+
+
+@needs_browser
+def test_it_shows_that_the_bridge_lives_and_where(page: Page, cat: Cat) -> None:
+    assert page["health"].text == "Healthy"
+    assert not page["trouble"].is_displayed()
+    assert cat.http.get("/custom/health").json()["version"] in page["version"].text
+    assert page["base-url"].text == cat.base_url
+    assert page["localhost"].is_displayed()
+
+
+@needs_browser
+def test_it_says_what_to_do_while_the_cat_has_no_llm(page: Page, cat: Cat, upstream: Upstream) -> None:
+    cat.use_no_llm()
+    try:
+        page.open()
+        assert page["health"].text == "Degraded"
+        assert "No language model is configured" in page["trouble"].text
+    finally:
+        cat.use_llm(upstream.base_url)
+    page["check"].click()
+    page.until(lambda: page["health"].text == "Healthy", "the Cat has an LLM again")
+    assert not page["trouble"].is_displayed()
+
+
+@needs_browser
+def test_it_says_when_the_plugin_is_gone(page: Page, cat: Cat) -> None:
+    cat.toggle(cat.folder)
+    try:
+        page.use_key(KEY)
+        assert "switched off" in page["key-status"].text
+    finally:
+        cat.toggle(cat.folder)
+    page.use_key(KEY)
+    assert page["key-status"].text == "The key is valid."
+
+
+@needs_browser
+@pytest.mark.parametrize("key", ["wrong", "", "ключ"])
+def test_a_wrong_key_is_told_so_and_opens_nothing(page: Page, key: str) -> None:
+    page.use_key(key)
+    shown = page["key-status"].text
+    expected = {"wrong": "Incorrect API key", "": "You did not provide an API key", "ключ": "No key has characters"}
+    assert shown.startswith(expected[key])
+    assert ("invalid_api_key" in shown) == (key != "ключ")
+    for closed in page.all("#send, #message, #with-key, #models input"):
+        assert not closed.is_enabled()
+
+
+@needs_browser
+def test_a_wrong_key_closes_what_the_right_one_opened(ready: Page) -> None:
+    ready["with-key"].click()
+    assert KEY in ready["settings"].text
+    ready.use_key("wrong")
+    assert KEY not in ready["settings"].text
+    assert not ready["send"].is_enabled()
+
+
+@needs_browser
+def test_the_right_key_lists_the_models(ready: Page, cat: Cat) -> None:
+    models = [model["id"] for model in cat.http.get("/custom/v1/models").json()["data"]]
+    assert [choice.text for choice in ready.all("#models .choice")] == models
+    assert all(choice.is_enabled() for choice in ready.all("#models input"))
+
+
+@needs_browser
+def test_the_key_can_be_looked_at(page: Page) -> None:
+    assert page["key"].get_property("type") == "password"
+    page["show-key"].click()
+    assert page["key"].get_property("type") == "text"
+    page["show-key"].click()
+    assert page["key"].get_property("type") == "password"
+
+
+@needs_browser
+def test_a_reply_is_shown_while_it_is_made(ready: Page) -> None:
+    ready.run(
+        "window.steps = []; new MutationObserver(() => {"
+        " const said = document.querySelector('.turn.assistant .said')?.textContent;"
+        " if (said && said !== steps.at(-1)) steps.push(said);"
+        "}).observe(document.getElementById('chat'), {childList: true, subtree: true, characterData: true})"
+    )
+    reply = ready.ask(script(say=["one ", "two ", "three ", "four"], delay=0.15))
+    assert ready.run("return steps") == ["one ", "one two ", "one two three ", "one two three four"]
+    assert reply.get_attribute("aria-busy") == "false"
+
+
+@needs_browser
+def test_a_reply_has_its_time_to_first_token_and_its_usage(ready: Page) -> None:
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+    reply = ready.ask(script(say=["a", "b"], first_delay=0.3, delay=0.3, reported_usage=usage))
+    figures = reply.find_element(By.CLASS_NAME, "figures").text
+    shown = re.fullmatch(r"first token (\d+) ms · ([\d.]+) s in all · usage 7 \+ 5 = 12 tokens", figures)
+    assert shown
+    assert 300 <= int(shown[1]) < 1000 * float(shown[2]) - 200
+
+
+@needs_browser
+def test_what_is_said_is_text_and_never_markup(ready: Page) -> None:
+    markup = "<img src=x onerror=alert(1)><b>bold</b>\n  <script>alert(2)</script> & &amp;"
+    reply = ready.ask(script(markup, say=markup))
+    assert reply.find_element(By.CLASS_NAME, "said").get_property("textContent") == markup
+    assert ready.all(".turn img, .turn b, .turn script") == []
+
+
+@needs_browser
+def test_a_turn_goes_out_with_those_before_it_until_a_new_chat(ready: Page, upstream: Upstream, tag: str) -> None:
+    ready.ask(script("first", say="one"))
+    ready.ask(script("second", tag=tag, say="two"))
+    roles = [("user", "first"), ("assistant", "one"), ("user", "second")]
+    assert said_to(upstream, tag) == roles
+    ready["new-chat"].click()
+    assert ready.all(".turn") == []
+    ready.ask(script("third", tag=tag, say="three"))
+    assert said_to(upstream, tag) == [("user", "third")]
+
+
+@needs_browser
+@needs_agents
+def test_the_chosen_model_answers(ready: Page) -> None:
+    ready.choose("models", "cheshire-cat:dormouse")
+    assert ready.ask("Who?").find_element(By.CLASS_NAME, "said").text == "Treacle, said I."
+
+
+@needs_browser
+def test_an_error_is_told_in_clear_words(ready: Page, upstream: Upstream, tag: str) -> None:
+    asked = script("first", fail_status=500)
+    reply = ready.ask(asked)
+    assert "pipeline or its LLM failed" in reply.find_element(By.CLASS_NAME, "error").text
+    assert "upstream_error · req_" in reply.text
+    assert ready["message"].get_property("value") == asked
+    ready["message"].clear()
+    ready.ask(script("second", tag=tag, say="two"))
+    assert said_to(upstream, tag) == [("user", "second")]
+
+
+@needs_browser
+def test_an_error_in_the_middle_of_a_reply_keeps_what_was_said(ready: Page) -> None:
+    reply = ready.ask(script(say=["one ", "two "], error_after=1, delay=0.1))
+    assert reply.find_element(By.CLASS_NAME, "said").get_property("textContent") == "one "
+    assert "failed" in reply.find_element(By.CLASS_NAME, "error").text
+
+
+@needs_browser
+def test_the_rate_limit_is_told_with_its_wait(ready: Page, settings: Callable[..., None]) -> None:
+    settings(rate_limit_per_minute=1)
+    ready.ask("hi")
+    reply = ready.ask("hi")
+    assert re.search(r"try again in \d+ s · 429 · rate_limit_exceeded", reply.text)
+
+
+@needs_browser
+def test_a_cat_that_is_gone_is_told(ready: Page) -> None:
+    ready.driver.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    ready.driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    reply = ready.ask("hi")
+    assert "The Cat does not answer" in reply.find_element(By.CLASS_NAME, "error").text
+    ready.run("document.dispatchEvent(new Event('visibilitychange'))")
+    ready.until(lambda: ready["health"].text == "Not reachable", "who comes back to the tab sees it")
+    ready.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**offline, "offline": False})
+    ready["check"].click()
+    ready.until(lambda: ready["health"].text == "Healthy", "it is there again")
+
+
+@needs_browser
+def test_stop_ends_the_reply_and_the_llms_request(ready: Page, upstream: Upstream, tag: str) -> None:
+    ready.say(script("first", tag=tag, say="tick ", repeat=600, delay=0.05))
+    ready.until(lambda: "tick tick" in ready.replies()[-1].text, "it is answering")
+    assert not ready["send"].is_displayed()
+    ready["stop"].click()
+    upstream.wait(tag, state="left")
+    ready.until(ready["send"].is_displayed, "it may be asked again")
+    (reply,) = ready.replies()
+    assert reply.find_element(By.CLASS_NAME, "figures").text.startswith("stopped · first token")
+    ready.ask(script("second", tag=tag, say="two"))
+    (_, first), (role, said), (_, second) = said_to(upstream, tag)
+    assert (first, role, second) == ("first", "assistant", "second")
+    assert said.startswith("tick tick")
+
+
+@needs_browser
+def test_a_new_chat_stops_the_old_ones_reply(ready: Page, upstream: Upstream, tag: str) -> None:
+    ready.say(script("first", tag=tag, say="tick ", repeat=600, delay=0.05))
+    ready.until(lambda: ready.replies() and "tick" in ready.replies()[-1].text, "it is answering")
+    ready["new-chat"].click()
+    upstream.wait(tag, state="left")
+    ready.ask(script("second", tag=tag, say="two"))
+    assert said_to(upstream, tag) == [("user", "second")]
+    assert len(ready.replies()) == 1
+
+
+@needs_browser
+def test_the_base_url_and_the_settings_are_copied(ready: Page, cat: Cat) -> None:
+    assert ready.copy("base-url") == cat.base_url
+    assert ready.copy("settings") == ready["settings"].get_property("textContent")
+
+
+@needs_browser
+def test_they_are_copied_where_a_page_has_no_clipboard(page: Page) -> None:
+    base_url = f"http://{OTHER_HOST}:{page.port}/custom/v1"
+    page.open(f"http://{OTHER_HOST}:{page.port}/custom/connect")
+    assert page.run("return navigator.clipboard === undefined")
+    assert page["insecure"].is_displayed()
+    assert not page["localhost"].is_displayed()
+    page.use_key(KEY)
+    assert page.copy("base-url") == base_url
+
+
+@needs_browser
+def test_every_client_has_settings_with_url_and_model_and_the_key_if_it_is_wanted(ready: Page, cat: Cat) -> None:
+    assert [choice.text for choice in ready.all("#clients .choice")] == CLIENTS
+    for client in CLIENTS:
+        ready.choose("clients", client)
+        plain = ready["settings"].text
+        assert cat.base_url in plain
+        assert "cheshire-cat" in plain or client == "Open WebUI"
+        assert "YOUR_KEY" in plain
+        assert KEY not in plain
+        ready["with-key"].click()
+        assert ready["settings"].text == plain.replace("YOUR_KEY", KEY)
+        ready["with-key"].click()
+
+
+@needs_browser
+@pytest.mark.parametrize("client", ["curl", "Python", "LangChain"])
+def test_settings_for_programs_run_as_they_are(ready: Page, client: str) -> None:
+    ready["with-key"].click()
+    ready.choose("clients", client)
+    command = ["bash", "-c"] if client == "curl" else [sys.executable, "-P", "-c"]
+    code = ready["settings"].get_property("textContent")
+    ran = subprocess.run([*command, code], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    said = "".join(re.findall(r'"content":"([^"]*)"', ran.stdout)) if client == "curl" else ran.stdout.strip()
+    assert said == "Who are you?"
+
+
+@needs_browser
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_settings_for_javascript_are_javascript(ready: Page, tmp_path: Path) -> None:
+    ready.choose("clients", "JavaScript")
+    module = tmp_path / "chat.mjs"
+    module.write_text(ready["settings"].get_property("textContent"), "utf-8")
+    ran = subprocess.run(["node", "--check", str(module)], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+@needs_browser
+def test_settings_in_yaml_are_yaml(ready: Page, cat: Cat) -> None:
+    ready.choose("clients", "LibreChat")
+    (endpoint,) = yaml.safe_load(ready["settings"].get_property("textContent"))["endpoints"]["custom"]
+    assert endpoint["baseURL"] == cat.base_url
+    assert endpoint["models"] == {"default": ["cheshire-cat"], "fetch": True}
+    ready.choose("clients", "Continue")
+    (model,) = yaml.safe_load(ready["settings"].get_property("textContent"))["models"]
+    assert (model["provider"], model["model"], model["apiBase"]) == ("openai", "cheshire-cat", cat.base_url)
+
+
+@needs_browser
+@needs_agents
+def test_settings_name_the_chosen_model(ready: Page) -> None:
+    ready.choose("models", "cheshire-cat:alice")
+    assert '"model":"cheshire-cat:alice"' in ready["settings"].text
+
+
+@needs_browser
+def test_it_fits_a_phone(ready: Page) -> None:
+    ready.emulate("setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=False)
+    ready.ask(script("word" * 60, say="word" * 200))
+    for client in CLIENTS:
+        ready.choose("clients", client)
+        width, inner = ready.run("return [document.documentElement.scrollWidth, innerWidth]")
+        assert (inner, width <= inner) == (360, True), (client, width)
+        outside = ready.run(
+            "return [...document.querySelectorAll('body *')].filter((element) =>"
+            " !element.closest('pre, svg') && element.getBoundingClientRect().right > innerWidth)"
+            ".map((element) => element.outerHTML)"
+        )
+        assert outside == []
+
+
+COLOURS = """
+    const texts = document.querySelectorAll("h1, h2, p, label, legend, button, .said, .figures, .name, code");
+    const colour = (element) => getComputedStyle(element).color;
+    const ground = (element) => {
+        const own = getComputedStyle(element).backgroundColor;
+        return own === "rgba(0, 0, 0, 0)" ? ground(element.parentElement) : own;
+    };
+    return [...texts]
+        .filter((element) => element.checkVisibility() && element.textContent.trim())
+        .map((element) => [element.textContent, colour(element), ground(element)]);
+"""
+"""Text, colour and the colour behind it of all that is shown."""
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG's ratio of two colours as `rgb(…)`."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    brighter, darker = sorted([luminance(first), luminance(second)], reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+@needs_browser
+def test_it_is_dark_where_that_is_wanted_and_readable_in_both(ready: Page) -> None:
+    ready.ask(script(say="one"))
+    grounds = {}
+    for scheme in ("light", "dark"):
+        ready.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        grounds[scheme] = ready["base-url"].value_of_css_property("background-color")
+        found = ready.run(COLOURS)
+        assert len(found) > 30
+        for text, colour, ground in found:
+            assert contrast(colour, ground) >= 4.5, (scheme, text, colour, ground)
+    assert contrast(grounds["light"], grounds["dark"]) > 10
+
+
+@needs_browser
+def test_everything_that_takes_input_has_a_name_and_the_keyboard_reaches_it(ready: Page) -> None:
+    for element in ready.all("input, textarea, button, fieldset, [role=log], [role=region]"):
+        assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")
+    ready.run("document.querySelector('button[data-copies]').focus()")
+    reached: list[str] = []
+    while len(reached) < 30 and "with-key" not in reached:
+        ready.driver.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(ready.run("return document.activeElement.id || document.activeElement.name"))
+    wanted = ["key", "show-key", "models", "new-chat", "chat", "message", "send", "clients", "with-key"]
+    assert [name for name in reached if name in wanted] == wanted
+
+
+@needs_browser
+def test_it_asks_this_cat_alone_and_leaves_the_key_nowhere(ready: Page, cat: Cat) -> None:
+    ready["with-key"].click()
+    ready.ask(script(say="one"))
+    events = [json.loads(entry["message"])["message"] for entry in ready.driver.get_log("performance")]
+    urls = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
+    asked = {url for url in urls if not url.startswith(("data:", "about:"))}
+    paths = ("connect", "health", "v1/models", "v1/chat/completions")
+    assert asked == {f"{cat.url}/custom/{path}" for path in paths}
+    assert ready.driver.current_url == ready.url
+    kept = ready.run(
+        "return JSON.stringify("
+        "[{...localStorage}, {...sessionStorage}, document.cookie, window.name, history.state])"
+    )
+    assert json.loads(kept) == [{}, {}, "", "", None]
+    assert ready.driver.get_cookies() == []
+    assert ready.run("return indexedDB.databases()") == []
+
+
+@needs_browser
+def test_the_key_is_gone_after_a_reload(ready: Page) -> None:
+    ready.open()
+    assert ready["key"].get_property("value") == ""
+    assert not ready["send"].is_enabled()
+
+
+@needs_browser
+def test_the_key_is_not_in_another_tab(ready: Page) -> None:
+    driver, here, tabs = ready.driver, ready.driver.current_window_handle, set(ready.driver.window_handles)
+    ready.run("window.open(location.href)")
+    (other,) = set(driver.window_handles) - tabs
+    driver.switch_to.window(other)
+    ready.until(lambda: ready["health"].text == "Healthy", "it is there")
+    assert ready["key"].get_property("value") == ""
+    assert not ready["send"].is_enabled()
+    driver.close()
+    driver.switch_to.window(here)
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Puts a Cat under a prefix, as a reverse proxy does."""
+
+    PREFIX = "/looking/glass"
+    cat: Cat
+
+    def _pass_on(self) -> None:
+        content = self.rfile.read(int(self.headers.get("content-length", 0)))
+        url = self.cat.url + self.path.removeprefix(self.PREFIX)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        with httpx.stream(self.command, url, content=content, headers=headers, timeout=30) as reply:
+            self.send_response(reply.status_code)
+            for name in ("content-type", "content-security-policy"):
+                if name in reply.headers:
+                    self.send_header(name, reply.headers[name])
+            self.end_headers()
+            for part in reply.iter_raw():
+                self.wfile.write(part)
+
+    do_GET = do_POST = _pass_on
+
+    def log_message(self, *_: object) -> None:
+        """Nothing to tell."""
+
+
+class LoginWall(Proxy):
+    """A proxy that lets the page through, and answers all else with a page of its own."""
+
+    def _pass_on(self) -> None:
+        if self.path.endswith("/connect"):
+            return super()._pass_on()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><p>Please log in")
+        return None
+
+    do_GET = do_POST = _pass_on
+
+
+@contextmanager
+def behind(proxy: type[Proxy], cat: Cat) -> Iterator[str]:
+    """The plugin's base URL there."""
+    handler = type("Handler", (proxy,), {"cat": cat})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}{Proxy.PREFIX}/custom"
+        finally:
+            server.shutdown()
+
+
+@needs_browser
+def test_it_works_behind_a_proxy_under_a_prefix(page: Page, cat: Cat) -> None:
+    with behind(Proxy, cat) as base:
+        page.open(f"{base}/connect?from=somewhere#here")
+        assert page["health"].text == "Healthy"
+        assert page["base-url"].text == f"{base}/v1"
+        page.use_key(KEY)
+        assert page.ask(script(say=["one ", "two"])).find_element(By.CLASS_NAME, "said").text == "one two"
+        assert f"{base}/v1/chat/completions" in page["settings"].text
+
+
+@needs_browser
+def test_an_answer_that_is_not_the_apis_is_told_so(page: Page, cat: Cat) -> None:
+    with behind(LoginWall, cat) as base:
+        page.open(f"{base}/connect")
+        assert page["health"].text == "Not reachable"
+        assert "proxy" in page["trouble"].text
+        page.use_key(KEY)
+        assert "proxy" in page["key-status"].text
