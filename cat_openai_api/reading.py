@@ -92,6 +92,10 @@ class Reader:
             raise invalid(path, "no assistant message before it made this call, or it has its result already")
         self._turns.append(Turn("tool", tuple(parts), call_id=call_id))
 
+    def has_open_calls(self) -> bool:
+        """Whether the last message calls what has no result yet."""
+        return bool(self._open_calls)
+
     def open_call(self, name: str) -> str:
         """Id of the call of that function whose result is missing; empty where there is none."""
         return next((call.id for call in self._open_calls.values() if call.name == name), "")

@@ -219,12 +219,13 @@ LIBRECHAT_JSON = (
         ([user(LIBRECHAT)], {}, False),
         ([user(LIBRECHAT_JSON)], {}, False),
         ([{"role": "system", "content": "Today is Sunday."}, user(OPEN_WEBUI)], {}, False),
+        ([user("Based on the chat history, give this conversation a name.\nIt is {secret}.")], {}, False),
         ([{"role": "system", "content": "You are a professional conversation summarizer. Be brief."},
           user("user: The secret is {secret}.")], {}, False),
         ([user("Hello"), {"role": "assistant", "content": "Hi"}, user(OPEN_WEBUI)], {}, True),
         ([user("What does '### Task:\n' mean? {secret}")], {}, True),
     ],
-    ids=["plain", "store", "open webui", "librechat", "json", "system", "lobechat", "in a chat", "quoted"],
+    ids=["plain", "store", "open webui", "librechat", "json", "system", "chatbox", "lobechat", "in a chat", "quoted"],
 )  # fmt: skip
 def test_background_tasks_and_unstored_requests_leave_nothing_in_memory(  # noqa: PLR0917
     http: httpx.Client,

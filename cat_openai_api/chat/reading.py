@@ -43,6 +43,9 @@ def _read_message(reader: Reader, place: int, message: RequestMessage) -> None:
     if isinstance(message, ToolMessage):
         reader.result(f"{path}.tool_call_id", message.tool_call_id, _texts(message.content))
     elif isinstance(message, FunctionMessage):
+        if not reader.has_open_calls():
+            # Some clients send the result alone.
+            reader.assistant(path, [""], [ToolCall(f"call_{place}_{message.name}", message.name, "{}")])
         reader.result(f"{path}.name", reader.open_call(message.name), [message.content or ""])
     elif isinstance(message, UserMessage):
         reader.user(path, _parts(reader, f"{path}.content", message.content))
