@@ -1,11 +1,21 @@
 """The plugin's settings, one definition for both Cats' panels: names, defaults, ranges and help texts."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
+
+from .cat_openai_api.hosts.detect import IS_CAT_1
 
 
 def parse_aliases(text: str) -> dict[str, str]:
@@ -80,7 +90,8 @@ class Settings(BaseModel):
         ge=0,
         le=1000,
         title="Rate limit per minute",
-        description="Requests of each end user in any minute, chat and message together. 0 to 1000; 0: no limit.",
+        description="Requests of each end user in any minute, embeddings apart from all others. 0 to 1000; "
+        "0: no limit.",
     )
     max_tokens: int = Field(
         4000,
@@ -143,6 +154,11 @@ class Settings(BaseModel):
         title="Metrics",
         description="Serve numbers for Prometheus at /custom/metrics, to the Cat's API key and to admins.",
     )
+    embeddings: bool = Field(
+        True,
+        title="Embeddings",
+        description="Clients may use the Cat's embedder. Off: it is no model of this API.",
+    )
     fetch_remote_images: bool = Field(
         False,
         title="Fetch remote images",
@@ -153,6 +169,7 @@ class Settings(BaseModel):
         "",
         max_length=4000,
         title="Model aliases",
+        json_schema_extra={"extra": {"type": "TextArea"}},
         description="For clients with a model name built in: name=model pairs, * for any other name. "
         "Example: gpt-4o=cheshire-cat, *=cheshire-cat",
     )
@@ -190,6 +207,32 @@ class Settings(BaseModel):
     def _storage(cls, value: str) -> str:
         parse_storage(value)
         return value
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _named(cls, value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """Of what is wrong, the panel of Cheshire Cat 1.9 shows the sentence alone: it names the field."""
+        try:
+            return validate(value)
+        except ValidationError as refused:
+            title = cls.model_fields[info.field_name or ""].title
+            reason = refused.errors()[0]["msg"]
+            raise PydanticCustomError("setting", "{title}: {reason}", {"title": title, "reason": reason}) from None
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+        """As the form of this Cat's panel can show it."""
+        schema = super().model_json_schema(*args, **options)
+        for name, field in schema["properties"].items():
+            if IS_CAT_1 and "enum" in field:
+                # Only values that are a definition of their own become a list to choose from.
+                schema.setdefault("$defs", {})[name] = {"type": field["type"], "enum": field["enum"]}
+                field["allOf"] = [{"$ref": f"#/$defs/{name}"}]
+            elif not IS_CAT_1 and field["type"] == "boolean":
+                # A check box does not show whether it is ticked, a list does. It needs the string to be one.
+                field["type"] = ["string", "boolean"]
+                field["oneOf"] = [{"const": True, "title": "on"}, {"const": False, "title": "off"}]
+        return schema
 
     def streams_live(self, *, rewritten: bool) -> bool:
         """Whether a stream sends the reply as the LLM produces it; `rewritten`: a plugin may change it later."""

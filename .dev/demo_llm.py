@@ -2,7 +2,8 @@
 
 `make run` starts it when no real model is configured. By itself: `.venv/bin/python .dev/demo_llm.py`.
 It invents nothing: it picks one of a few tales, and says so. Functions that the user's message names it calls, and
-JSON that is asked for it makes of the tale: in a small way, and without understanding anything.
+JSON that is asked for it makes of the tale: in a small way, and without understanding anything. Its embeddings tell
+which words two texts share.
 """
 
 import argparse
@@ -31,13 +32,16 @@ from starlette.routing import Route
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from upstream import (  # type: ignore[import-not-found]  # mypy is not told of tests/
+    EMBEDDING_SIZE,
     Values,
+    embedding,
     improvised_calls,
     openai_tool_call,
     tool_call_parts,
 )
 
 MODEL = "storyteller"
+EMBEDDER = "word-embedder"
 PAUSE_SECONDS = 0.03
 LONGEST_ECHO = 100
 
@@ -232,14 +236,31 @@ def _sse(payload: dict[str, object]) -> str:
     return f"data: {json.dumps(payload, ensure_ascii=False)}\n\n"
 
 
+class EmbeddingsRequest(BaseModel):
+    input: str | list[str]
+    encoding_format: str = "float"
+
+
+async def embeddings(request: Request) -> Response:
+    wanted = EmbeddingsRequest.model_validate_json(await request.body())
+    texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
+    as_base64 = wanted.encoding_format == "base64"
+    vectors = [embedding(text, EMBEDDING_SIZE, as_base64=as_base64) for text in texts]
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    words = sum(len(text.split()) for text in texts)
+    usage = {"prompt_tokens": words, "total_tokens": words}
+    return JSONResponse({"object": "list", "model": EMBEDDER, "data": data, "usage": usage})
+
+
 async def models(_: Request) -> Response:
-    card = {"id": MODEL, "object": "model", "created": 0, "owned_by": "demo"}
-    return JSONResponse({"object": "list", "data": [card]})
+    cards = [{"id": model, "object": "model", "created": 0, "owned_by": "demo"} for model in (MODEL, EMBEDDER)]
+    return JSONResponse({"object": "list", "data": cards})
 
 
 app = Starlette(
     routes=[
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
         Route("/v1/models", models),
     ]
 )

@@ -31,6 +31,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4o-mini"
 CORE_SETTINGS = "core__config__core"
 PROVIDER_SETTINGS = "core__model_providers__openai_compatible"
+NO_EMBEDDER = "default:default"
+DEMO_EMBEDDER = f"openai_compatible:{demo_llm.EMBEDDER}"
 START_SECONDS = 120
 STOP_SECONDS = 3
 POLL_SECONDS = 0.2
@@ -105,10 +107,12 @@ class Cat2(Cat):
     async def use_llm(self, client: httpx.AsyncClient, llm: LLM) -> None:
         provider = {"base_url": llm.base_url, "api_key": llm.api_key}
         (await client.put(f"/settings/{PROVIDER_SETTINGS}", json=provider)).raise_for_status()
-        # Saving replaces all of them, and the embedder may have been chosen in the Cat's UI.
+        # Saving replaces all of them, and an embedder may have been chosen in the Cat's UI.
         entries = (await client.get("/settings")).raise_for_status().json()
         core = next(entry["value"] for entry in entries if entry["id"] == CORE_SETTINGS)
         core["default_llm"] = f"openai_compatible:{llm.model}"
+        if core["default_embedder"] in (NO_EMBEDDER, DEMO_EMBEDDER):
+            core["default_embedder"] = DEMO_EMBEDDER if llm.model == demo_llm.MODEL else NO_EMBEDDER
         (await client.put(f"/settings/{CORE_SETTINGS}", json=core)).raise_for_status()
 
     async def activate_plugin(self, client: httpx.AsyncClient) -> None:
@@ -278,6 +282,7 @@ The Cheshire Cat is here.
 
   OpenAI base URL  {cat.url}/custom/v1
   API key          {cat.api_key}
+  See it work      {cat.url}/custom/connect
   Cat's own {page:6} {cat.url}{path}
   Language model   {llm.description}
   Log              {cat.log.relative_to(cat_home.ROOT)}

@@ -86,20 +86,20 @@ def _decoded(value: str) -> str:
         return value
 
 
-async def admit(person: Person, settings: "Settings") -> dict[str, str]:
+async def admit(person: Person, settings: "Settings", bucket: str) -> dict[str, str]:
     """Count a request of the person; answers the rate limit headers, none where nothing was counted.
 
-    Raises `RateLimitExceeded`.
+    `bucket`: requests of each are counted apart. Raises `RateLimitExceeded`.
     """
     if not settings.rate_limit_per_minute:
         return {}
-    status = await limiters.of(settings).hit(person.key, settings.rate_limit_per_minute)
+    status = await limiters.of(settings).hit(person.key, settings.rate_limit_per_minute, bucket)
     return status.headers() if status else {}
 
 
-async def standing(person: Person, settings: "Settings") -> dict[str, str]:
+async def standing(person: Person, settings: "Settings", bucket: str) -> dict[str, str]:
     """The rate limit headers as they are, with nothing counted."""
     if not settings.rate_limit_per_minute:
         return {}
-    status = await limiters.of(settings).peek(person.key, settings.rate_limit_per_minute)
+    status = await limiters.of(settings).peek(person.key, settings.rate_limit_per_minute, bucket)
     return status.headers() if status else {}

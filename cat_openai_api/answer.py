@@ -125,7 +125,18 @@ async def answer(
     Raises `Overloaded`, `RateLimitExceeded`, `InvalidRequest` for an image that cannot be fetched, and what
     `Reply.deltas` raises.
     """
+    return await answer_all([question], person, request, lambda exchanges: form(exchanges[0]))
+
+
+async def answer_all(
+    questions: Sequence[Question],
+    person: Person,
+    request: ApiRequest,
+    form: Callable[[Sequence[Exchange]], Answer],
+) -> Response:
+    """As `answer`, for questions to one model that get one answer, whole or as a stream all of them."""
     settings = await request.settings()
+    question = questions[0]
     request.observation.model = question.model
     request.observation.stream = question.stream
     async with AsyncExitStack() as closing:
@@ -134,13 +145,15 @@ async def answer(
         if question.is_kept:
             turn = closing.enter_async_context(kept_conversation(person, question.model))
             kept = await unless_gone(request, turn)
-        exchange = await unless_gone(request, _begin(question, person, settings, request, kept))
-        reply = form(exchange)
+        exchanges = [
+            await unless_gone(request, _begin(question, person, settings, request, kept)) for question in questions
+        ]
+        reply = form(exchanges)
         closing.push_async_callback(reply.aclose)
         if not question.stream:
             return json_reply(await unless_gone(request, reply.whole()))
         with suppress(TimeoutError):
-            await unless_gone(request, exchange.reply.begin(), within=HOLD_SECONDS)
+            await unless_gone(request, exchanges[0].reply.begin(), within=HOLD_SECONDS)
         events = reply.events(live=settings.enable_streaming)
         return EventStream(events, reply.failed, closing.pop_all().aclose, request.observation)
 

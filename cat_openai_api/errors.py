@@ -96,15 +96,36 @@ class InsufficientPermissions(ApiError):
 
 
 class ModelNotFound(ApiError):
+    """`problem`: what is the matter with the model, where it is not that there is none of the name."""
+
     status = 404
     code = "model_not_found"
 
-    def __init__(self, model: str, available: Sequence[str]) -> None:
+    def __init__(self, model: str, available: Sequence[str], problem: str = "does not exist") -> None:
         shown = model if len(model) <= 100 else model[:100] + "…"
         super().__init__(
-            f"The model `{shown}` does not exist. Models of this Cat: {', '.join(available)}.",
+            f"The model `{shown}` {problem}. Models of this Cat: {', '.join(available)}.",
             param="model",
         )
+
+
+class EmbeddingsOff(ApiError):
+    status = 404
+    code = "embeddings_off"
+
+    def __init__(self) -> None:
+        super().__init__("Embeddings are off: see the settings of the OpenAI API plugin.")
+
+
+class NoEmbedder(ApiError):
+    """`where`: in the Cat one is chosen."""
+
+    status = 503
+    type = "server_error"
+    code = "embedder_not_configured"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"This Cat has no embedder: choose one in {where}.")
 
 
 class ResponseNotFound(ApiError):
@@ -158,6 +179,11 @@ class UpstreamError(ApiError):
         message: str = "The Cat could not answer: its pipeline or its LLM failed. The Cat's log has the details.",
     ) -> None:
         super().__init__(message)
+
+
+class EmbedderFailed(UpstreamError):
+    def __init__(self) -> None:
+        super().__init__("The Cat's embedder failed. The Cat's log has the details.")
 
 
 class InvalidModelOutput(ApiError):

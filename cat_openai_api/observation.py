@@ -52,7 +52,7 @@ class Observation:
         """What a reply that was closed tells of itself."""
         self._finish_reason = reply.finish_reason
         self.usage = self.usage or reply.end.usage
-        if reply.seconds_to_first_words is not None:
+        if reply.seconds_to_first_words is not None and self._seconds_to_first_words is None:
             before = self._age() - reply.age()
             self._seconds_to_first_words = round(max(0.0, before) + reply.seconds_to_first_words, 3)
 

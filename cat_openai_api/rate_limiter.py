@@ -22,6 +22,9 @@ from .packages import ensure, is_there
 MAX_PEOPLE = 100_000
 """How many people are counted at once in memory; beyond that, those longest unseen are forgotten."""
 
+BUCKET = "LIMITER"
+"""The namespace that the library takes where none is named; requests of another are counted apart."""
+
 ANSWER_SECONDS = 0.25
 """How long a storage elsewhere may take for an answer."""
 
@@ -135,9 +138,9 @@ class RateLimiter:
     def __init__(self, storage: Storage) -> None:
         self._windows = MovingWindowRateLimiter(storage)
 
-    async def hit(self, person: str, per_minute: int) -> RateStatus:
+    async def hit(self, person: str, per_minute: int, bucket: str = BUCKET) -> RateStatus:
         """Count a request of `person` (any text). Raises `RateLimitExceeded`."""
-        item = RateLimitItemPerMinute(per_minute)
+        item = RateLimitItemPerMinute(per_minute, namespace=bucket)
         key = _digest(person)
         admitted = await self._windows.hit(item, key)
         status = await self._status(item, key)
@@ -149,9 +152,9 @@ class RateLimiter:
             )
         return status
 
-    async def peek(self, person: str, per_minute: int) -> RateStatus:
+    async def peek(self, person: str, per_minute: int, bucket: str = BUCKET) -> RateStatus:
         """Where `person` stands, without counting anything."""
-        return await self._status(RateLimitItemPerMinute(per_minute), _digest(person))
+        return await self._status(RateLimitItemPerMinute(per_minute, namespace=bucket), _digest(person))
 
     async def _status(self, item: RateLimitItemPerMinute, key: str) -> RateStatus:
         reset_at, remaining = await self._windows.get_window_stats(item, key)
@@ -188,13 +191,13 @@ class SharedRateLimiter:
         self._is_away = False
         self._next_try = 0.0
 
-    async def hit(self, person: str, per_minute: int) -> RateStatus | None:
+    async def hit(self, person: str, per_minute: int, bucket: str = BUCKET) -> RateStatus | None:
         """As that of `RateLimiter`."""
-        return await self._ask(lambda limiter: limiter.hit(person, per_minute))
+        return await self._ask(lambda limiter: limiter.hit(person, per_minute, bucket))
 
-    async def peek(self, person: str, per_minute: int) -> RateStatus | None:
+    async def peek(self, person: str, per_minute: int, bucket: str = BUCKET) -> RateStatus | None:
         """As that of `RateLimiter`."""
-        return await self._ask(lambda limiter: limiter.peek(person, per_minute))
+        return await self._ask(lambda limiter: limiter.peek(person, per_minute, bucket))
 
     async def close(self) -> None:
         """End its connections, once the questions that are under way have their answers."""

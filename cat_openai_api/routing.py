@@ -9,12 +9,13 @@ in it, leaves here.
 
 import asyncio
 import sys
+import typing
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import uuid4
 
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,8 +27,9 @@ from .errors import ErrorReply, InternalError, InvalidRequest, RequestTooLarge, 
 from .hosts.current import endpoint, host
 from .hosts.port import Access, Caller, Person
 from .observation import CLIENT_GONE, Observation
+from .rate_limiter import BUCKET
 from .streamer import EventStream
-from .wire import WireReply, decode, encode
+from .wire import MOST_VALUES, WireReply, decode, encode
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -42,6 +44,9 @@ BLOCKING_BYTES = 256 * 1024
 
 T = TypeVar("T")
 
+NOTHING_TO_START = APIRouter().lifespan_context
+"""In place of a router's own lifespan, which holds the router and its routes."""
+
 
 class ApiRequest(Request):
     """A request to one of the plugin's routes. `headers_for_reply` go on the reply, whatever it will be."""
@@ -52,6 +57,7 @@ class ApiRequest(Request):
         self.headers_for_reply: dict[str, str] = {"x-request-id": self.id}
         self.observation = Observation(self.id, scope["route"].path)
         self.parsed_body: Any = None
+        self._route = scope["route"]
         self._caller: Caller | None = None
         self._settings: Settings | None = None
 
@@ -79,7 +85,7 @@ class ApiRequest(Request):
         settings = await self.settings()
         places.take(settings.max_concurrent_requests)
         try:
-            self.headers_for_reply.update(await admit(person, settings))
+            self.headers_for_reply.update(await admit(person, settings, self._route.bucket))
         except BaseException:
             places.free()
             raise
@@ -87,7 +93,8 @@ class ApiRequest(Request):
 
     async def show_standing(self) -> None:
         """The caller's own rate limit headers, for a request that ends before it is known whom it is for."""
-        self.headers_for_reply.update(await standing(self.caller.person, await self.settings()))
+        settings = await self.settings()
+        self.headers_for_reply.update(await standing(self.caller.person, settings, self._route.bucket))
 
     async def body(self) -> bytes:
         """The whole body, read only as far as it is allowed to be long."""
@@ -108,20 +115,27 @@ class ApiRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
         try:
-            self.parsed_body = await _decoded(body)
+            self.parsed_body = await _decoded(body, self._route.most_values)
         except ValueError as error:
             raise InvalidRequest(f"The request's body is no valid JSON: {error}.", code="invalid_json") from error
         return self.parsed_body
 
 
-async def _decoded(body: bytes) -> Any:
-    return decode(body) if len(body) < BLOCKING_BYTES else await asyncio.to_thread(decode, body)
+async def _decoded(body: bytes, most_values: int) -> Any:
+    if len(body) < BLOCKING_BYTES:
+        return decode(body, most_values)
+    return await asyncio.to_thread(decode, body, most_values)
 
 
 class ApiRoute(APIRoute):
-    """A route that anybody may call."""
+    """A route that anybody may call.
+
+    `bucket`: requests of each are counted apart. `most_values`: of a body, see `decode`.
+    """
 
     access: ClassVar[Access | None] = None
+    bucket: ClassVar[str] = BUCKET
+    most_values: ClassVar[int] = MOST_VALUES
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Routes of a plugin that was switched off or replaced match nothing.
@@ -189,17 +203,44 @@ def _route(
     path: str,
     *,
     access: Access | None,
+    bucket: str = BUCKET,
+    most_values: int = MOST_VALUES,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate a function as a route; `options` are FastAPI's."""
-    return register(
+    """Decorate a function as a route; `bucket`, `most_values`: see `ApiRoute`; `options` are FastAPI's."""
+    base = _ROUTES[access]
+    route_class = type(base.__name__, (base,), {"bucket": bucket, "most_values": most_values})
+    decorate = register(
         path,
         prefix=PREFIX,
         tags=["OpenAI API"],
-        route_class_override=_ROUTES[access],
+        route_class_override=route_class,
         responses={**options.pop("responses", {}), "4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}},
         **options,
     )
+
+    def registered(function: Callable[..., Any]) -> Any:
+        route = decorate(function)
+        if isinstance(route, APIRouter):
+            # Cat 2's. The application keeps the lifespan of each router that it was ever given.
+            route.lifespan_context = NOTHING_TO_START
+        return route
+
+    return registered
+
+
+def _forget_former_modules() -> None:
+    """Empty the caches of FastAPI and of typing: what is in them of routes, models and types keeps all modules of
+    the plugin as it was before it was switched off and on.
+    """
+    fastapis = [module for name, module in [*sys.modules.items()] if name.startswith("fastapi.")]
+    cached = [thing for module in fastapis for thing in vars(module).values()]
+    for clear in [getattr(thing, "cache_clear", None) for thing in cached] + getattr(typing, "_cleanups", []):
+        if clear:
+            clear()
+
+
+_forget_former_modules()
 
 
 get = partial(_route, endpoint.get)

@@ -21,6 +21,9 @@ ENCODING = "cl100k_base"
 RETRY_SECONDS = 600.0
 """After a failed download."""
 
+PATIENCE_SECONDS = 5.0
+"""How long tokens wait for a vocabulary that is being loaded."""
+
 BLOCKING_CHARACTERS = 20_000
 """Texts longer than this (some 5 ms of work) are counted in a thread."""
 
@@ -70,11 +73,29 @@ class TiktokenTokenizer:
     def head(self, text: str, tokens: int) -> str:
         return self._encoding.decode_bytes(self._encode(text)[:tokens]).decode("utf-8", "ignore")
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Half a character, at either end, becomes U+FFFD. Raises `UnknownToken`."""
+        return b"".join(map(self._bytes, tokens)).decode("utf-8", "replace")
+
+    def _bytes(self, token: int) -> bytes:
+        try:
+            return self._encoding.decode_single_token_bytes(token)
+        except (KeyError, OverflowError):
+            raise UnknownToken(str(token)[:20]) from None
+
     def _encode(self, text: str) -> list[int]:
         tokens: list[int] = []
         for start in range(0, len(text), PIECE_CHARACTERS):
             tokens += self._encoding.encode_ordinary(text[start : start + PIECE_CHARACTERS])
         return tokens
+
+
+class UnknownToken(Exception):
+    """The vocabulary has no such token."""
+
+
+class NoVocabulary(Exception):
+    """There is no vocabulary to read tokens with."""
 
 
 class Vocabulary:
@@ -97,8 +118,18 @@ class Vocabulary:
                 threading.Thread(target=self._load, name="openai-api-vocabulary", daemon=True).start()
         return EstimatingTokenizer()
 
+    async def exact(self) -> TiktokenTokenizer:
+        """The tokenizer that knows the tokens themselves; while it is being loaded, after a moment. Raises
+        `NoVocabulary`."""
+        if not isinstance(self.tokenizer(), TiktokenTokenizer):
+            await asyncio.to_thread(self.wait, PATIENCE_SECONDS)
+        tokenizer = self.tokenizer()
+        if not isinstance(tokenizer, TiktokenTokenizer):
+            raise NoVocabulary
+        return tokenizer
+
     def wait(self, timeout: float) -> bool:
-        """Wait for the end of the first attempt (seconds); true when it ended in time. Not for requests."""
+        """Wait for the end of the first attempt (seconds); true when it ended in time. It blocks."""
         self.tokenizer()
         return self._settled.wait(timeout)
 
@@ -126,6 +157,19 @@ async def count_tokens(texts: Sequence[str]) -> int:
     if size > BLOCKING_CHARACTERS:
         return await asyncio.to_thread(lambda: sum(map(tokenizer.count, texts)))
     return sum(map(tokenizer.count, texts))
+
+
+async def decode_tokens(texts: Sequence[str | Sequence[int]]) -> list[str]:
+    """The texts, each that is given as tokens decoded. Raises `NoVocabulary` or `UnknownToken`."""
+    size = sum(len(text) for text in texts if not isinstance(text, str))
+    if not size:
+        return [text for text in texts if isinstance(text, str)]
+    tokenizer = await vocabulary.exact()
+
+    def decode() -> list[str]:
+        return [text if isinstance(text, str) else tokenizer.decode(text) for text in texts]
+
+    return decode() if size < BLOCKING_CHARACTERS else await asyncio.to_thread(decode)
 
 
 async def count_prompt_tokens(messages: Sequence[str]) -> int:

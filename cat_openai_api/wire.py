@@ -49,12 +49,12 @@ def is_set(value: Any) -> bool:
     return value not in (None, False, 0, "", [], {})
 
 
-def decode(body: bytes) -> Any:
+def decode(body: bytes, most_values: int = MOST_VALUES) -> Any:
     """JSON by the standard: no NaN, no half surrogate pairs, numbers that a double can hold, and no more of it than
     can be read at once. Raises ValueError."""
     text = body.decode("utf-8")
-    if has_too_many_values(text):
-        raise ValueError(f"more than {MOST_VALUES} values")
+    if has_too_many_values(text, most=most_values):
+        raise ValueError(f"more than {most_values} values")
     try:
         data = json.loads(text, parse_constant=no_constant, parse_int=_integer, parse_float=_float)
     except RecursionError:
@@ -66,16 +66,16 @@ def decode(body: bytes) -> Any:
     return data
 
 
-def has_too_many_values(*texts: str) -> bool:
-    """Whether there are more than `MOST_VALUES` in pieces of JSON, without reading them."""
-    return sum(map(_marks, texts)) > MOST_VALUES and sum(map(_values, texts)) > MOST_VALUES
+def has_too_many_values(*texts: str, most: int = MOST_VALUES) -> bool:
+    """Whether there are more than so many in pieces of JSON, without reading them."""
+    return sum(map(_marks, texts)) > most and sum(_values(text, most) for text in texts) > most
 
 
-def _values(text: str) -> int:
-    """About how many, where they are no more than `MOST_VALUES`."""
+def _values(text: str, most: int) -> int:
+    """About how many, where they are no more than `most`."""
     # After each mark there are two strings at most.
-    pieces = text.replace(r"\\", "").replace(r"\"", "").split('"', 4 * MOST_VALUES)
-    return len(pieces) if len(pieces) > 4 * MOST_VALUES else _marks("".join(pieces[::2]))
+    pieces = text.replace(r"\\", "").replace(r"\"", "").split('"', 4 * most)
+    return len(pieces) if len(pieces) > 4 * most else _marks("".join(pieces[::2]))
 
 
 def _marks(text: str) -> int:

@@ -194,7 +194,8 @@ class Cat(ABC):
         """The JWT of an ordinary user of that name."""
 
     @abstractmethod
-    def use_llm(self, base_url: str, api_key: str = "upstream-key") -> None: ...
+    def use_llm(self, base_url: str, api_key: str = "upstream-key") -> None:
+        """On Cat 2 the server's embedder too."""
 
     @abstractmethod
     def use_no_llm(self) -> None: ...
@@ -249,7 +250,8 @@ class Cat2(Cat):
 
     def use_llm(self, base_url: str, api_key: str = "upstream-key") -> None:
         self._put("core__model_providers__openai_compatible", {"base_url": base_url, "api_key": api_key})
-        self._put("core__config__core", {"default_llm": "openai_compatible:test-model"})
+        chosen = {"default_llm": "test-model", "default_embedder": "test-embedder"}
+        self._put("core__config__core", {name: f"openai_compatible:{model}" for name, model in chosen.items()})
 
     def use_no_llm(self) -> None:
         self._put("core__config__core", {"default_llm": "default:default"})

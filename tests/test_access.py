@@ -60,7 +60,10 @@ def body_for(path: str, tag: str) -> dict[str, Any]:
     text = script(tag=tag, say="ok")
     if path == "/custom/message":
         return {"text": text}
-    return {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}], "input": text}
+    if path.startswith("/custom/v1/responses"):
+        return {"model": "cheshire-cat", "input": text}
+    model = "cheshire-cat-embedder" if path == "/custom/v1/embeddings" else "cheshire-cat"
+    return {"model": model, "messages": [{"role": "user", "content": text}], "input": text, "prompt": text}
 
 
 def ask(cat: Cat, method: str, path: str, tag: str, **options: Any) -> httpx.Response:
@@ -100,8 +103,15 @@ def test_nobody_learns_what_there_is(cat: Cat, tag: str) -> None:
     """Models that exist and that do not, and bodies that are valid and that are not, look alike without a key."""
     for path in ("/custom/v1/models/cheshire-cat", "/custom/v1/models/nobody", "/custom/v1/models/%2e%2e"):
         assert ask(cat, "GET", path, tag).status_code == 401
+    for path in ("/custom/v1/responses/resp_0", "/custom/v1/responses/resp_0/input_items?limit=0"):
+        assert ask(cat, "GET", path, tag).status_code == 401
     for content in (b"", b"{}", b"[", b"[" * 100_000):
-        for path in ("/custom/v1/chat/completions", "/custom/message"):
+        for path in (
+            "/custom/v1/chat/completions",
+            "/custom/v1/responses",
+            "/custom/v1/embeddings",
+            "/custom/message",
+        ):
             reply = httpx.post(cat.url + path, content=content)
             assert reply.status_code == 401
 
@@ -120,7 +130,8 @@ def test_a_person_is_let_in_but_not_where_all_users_are_seen(cat: Cat, tag: str)
         if path == "/custom/metrics":
             assert reply.status_code == 403
         else:
-            assert reply.status_code < 300, (path, reply.text)
+            is_of_a_response = "{response_id}" in path
+            assert reply.status_code == (404 if is_of_a_response else 200), (path, reply.text)
 
 
 def test_a_persons_token_opens_nobody_elses_conversation(cat: Cat, tag: str) -> None:

@@ -225,7 +225,7 @@ LIBRECHAT_JSON = (
         ([user("Hello"), {"role": "assistant", "content": "Hi"}, user(OPEN_WEBUI)], {}, True),
         ([user("What does '### Task:\n' mean? {secret}")], {}, True),
     ],
-    ids=["plain", "store", "open webui", "librechat", "json", "system", "chatbox", "lobechat", "in a chat", "quoted"],
+    ids=["plain", "store", "open webui", "librechat", "json", "system", "chatbox", "lobechat", "chat", "quoted"],
 )  # fmt: skip
 def test_background_tasks_and_unstored_requests_leave_nothing_in_memory(  # noqa: PLR0917
     http: httpx.Client,

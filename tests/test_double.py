@@ -94,6 +94,7 @@ NOT_OFFERED = {
     "cat.convo.messages.ConversationMessage": {"message", "role", "__init__"},
     "cat.convo.messages.CatMessage": {"message", "role"},
     "cat.convo.messages.UserMessage": {"message", "role", "__init__"},
+    "cat.mad_hatter.decorators.CatTool": {"__init__"},
 }
 """What the real one's have and the plugin does not use: where it says these names it means something of its own."""
 
@@ -123,7 +124,8 @@ def test_all_that_the_plugin_imports_has_the_same_shape(pair: Pair) -> None:
     assert len(seen["real"]) > 10
     for name, members in NOT_OFFERED.items():
         for member in members:
-            seen["real"][name].pop(member, None)
+            for shapes in seen.values():
+                shapes[name].pop(member, None)
     assert seen["double"] == seen["real"]
 
 
@@ -403,6 +405,36 @@ def test_no_llm(pair: Pair, upstream: Upstream, tag: str) -> None:
             cat.use_llm(upstream.base_url)
 
     same(pair, look)
+
+
+def test_the_embedder(pair: Pair, upstream: Upstream) -> None:
+    """The one of before any is chosen, one that is chosen, and one that cannot be made."""
+
+    def look(cat: Cat1) -> Any:
+        asked = {"texts": ["A grin without a Cat!", "", "3.14159, \n\t~~ Ünïcödé"]}
+        seen: list[Any] = [cat.http.post("/custom/probe/embedder", json=asked).json()]
+        for settings, values in (
+            ("EmbedderOpenAICompatibleConfig", {"url": upstream.base_url.removesuffix("/v1")}),
+            ("EmbedderOpenAICompatibleConfig", {"no": "url"}),
+            ("EmbedderDumbConfig", {}),
+        ):
+            saved = cat.http.put(f"/embedder/settings/{settings}", json=values)
+            seen += [saved.status_code, cat.http.post("/custom/probe/embedder", json=asked).json()]
+        random = cat.http.put("/embedder/settings/EmbedderFakeConfig", json={"size": 7})
+        shown = cat.http.post("/custom/probe/embedder", json=asked).json()
+        seen += [random.status_code, shown["class"], [len(vector) for vector in shown["vectors"]]]
+        refused = cat.http.put("/embedder/settings/EmbedderOfNobody", json={})
+        seen += [refused.status_code, list(refused.json())]
+        cat.http.put("/embedder/settings/EmbedderDumbConfig", json={}).raise_for_status()
+        return seen
+
+    seen = same(pair, look)
+    assert [shown["class"] for shown in (seen[0], seen[2], seen[4], seen[6])] == [
+        "DumbEmbedder",
+        "CustomOpenAIEmbeddings",
+        "DumbEmbedder",
+        "DumbEmbedder",
+    ]
 
 
 # Plugins

@@ -115,19 +115,30 @@ PLAYED = settings(max_examples=1000, deadline=None, suppress_health_check=[Healt
 SAID = {"role": "user", "content": script(say=["{", "}"])}
 
 
-def check(http: httpx.Client, body: dict[str, Any]) -> None:
-    reply = http.post("/v1/chat/completions", content=json.dumps(body))
+CODES = {
+    "invalid_json",
+    "invalid_value",
+    "missing_required_parameter",
+    "previous_response_not_found",
+    "unsupported_parameter",
+}
+
+
+def check(
+    http: httpx.Client, body: dict[str, Any], path: str = "/v1/chat/completions", kind: str = "chat.completion"
+) -> None:
+    reply = http.post(path, content=json.dumps(body))
     if reply.status_code == 200:
         is_stream = reply.headers["content-type"].startswith("text/event-stream")
-        assert is_stream or reply.json()["object"] == "chat.completion"
-        assert '"error"' not in reply.text
+        assert is_stream or reply.json()["object"] == kind
+        assert '"error":{' not in reply.text
         return
     assert reply.status_code == 400, (reply.status_code, reply.text)
     error = reply.json()["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     assert error["message"]
     assert error["type"] == "invalid_request_error"
-    assert error["code"] in {"invalid_value", "missing_required_parameter", "unsupported_parameter", "invalid_json"}
+    assert error["code"] in CODES
     assert reply.headers["x-request-id"]
 
 
@@ -153,3 +164,107 @@ def test_conversations_in_any_order(http: httpx.Client, earlier: list[Any], last
 @given(body=st.dictionaries(st.sampled_from(["model", "messages", *FIELDS]), json_values, max_size=4))
 def test_bodies_of_anything(http: httpx.Client, body: dict[str, Any]) -> None:
     check(http, body)
+
+
+tokens = st.lists(st.integers(-1, 100_300) | odd, max_size=3)
+texts = st.text(max_size=5) | tokens | st.lists(st.text(max_size=5) | tokens | odd, max_size=3) | odd
+OF_COMPLETIONS = {
+    **{name: anything_goes[name] for name in ("temperature", "max_tokens", "stop", "n", "user", "stream_options")},
+    "best_of": st.sampled_from([0, 1, 2]) | odd,
+    "echo": odd,
+    "logprobs": odd,
+    "suffix": odd,
+    "stream": odd,
+}
+
+
+@PLAYED
+@given(prompt=texts | st.just(SAID["content"]), fields=st.fixed_dictionaries({}, optional=OF_COMPLETIONS))
+def test_completions_of_anything(http: httpx.Client, prompt: Any, fields: dict[str, Any]) -> None:
+    body = {"model": "cheshire-cat", "prompt": prompt, **fields}
+    check(http, body, "/v1/completions", "text_completion")
+
+
+OF_EMBEDDINGS = {
+    "encoding_format": st.sampled_from(["float", "base64", "int8"]) | odd,
+    "dimensions": st.sampled_from([0, 1, 2**31, 10**30]) | odd,
+    "user": anything_goes["user"],
+}
+
+
+@PLAYED
+@given(input=texts, fields=st.fixed_dictionaries({}, optional=OF_EMBEDDINGS))
+def test_embeddings_of_anything(http: httpx.Client, input: Any, fields: dict[str, Any]) -> None:
+    check(http, {"model": "cheshire-cat-embedder", "input": input, **fields}, "/v1/embeddings", "list")
+
+
+chosen = st.sampled_from(["look", "nope"]).map(lambda name: {"type": "function", "name": name})
+OF_RESPONSES: dict[str, st.SearchStrategy[Any]] = {
+    **{name: FIELDS[name] for name in ("temperature", "top_p", "user", "service_tier", "store", "metadata")},
+    "instructions": st.text(max_size=5),
+    "max_output_tokens": FIELDS["max_tokens"],
+    "parallel_tool_calls": st.booleans(),
+    "reasoning": st.fixed_dictionaries({"effort": FIELDS["reasoning_effort"]}),
+    "text": formats.map(lambda format: {"format": {**format, **format.get("json_schema", {})}}),
+    "tools": st.lists(functions.map(lambda function: {"type": "function", **function}), max_size=2),
+    "tool_choice": st.sampled_from(["none", "auto", "required", "always"])
+    | chosen
+    | st.lists(chosen, max_size=2).map(lambda some: {"type": "allowed_tools", "mode": "auto", "tools": some}),
+    "truncation": st.sampled_from(["auto", "disabled", "always"]),
+    "previous_response_id": st.sampled_from(["", "resp_0", "\0"]),
+    "include": st.lists(
+        st.sampled_from(["reasoning.encrypted_content", "message.output_text.logprobs"]), max_size=2
+    ),
+    "background": st.booleans(),
+    "stream": st.booleans(),
+}
+few_of_responses = st.sets(st.sampled_from([*OF_RESPONSES]), max_size=3).flatmap(
+    lambda names: st.fixed_dictionaries({name: OF_RESPONSES[name] for name in sorted(names)})
+)
+
+content_of_items = (
+    st.text(max_size=5)
+    | st.lists(
+        st.sampled_from(
+            [
+                {"type": "input_text", "text": "Hello"},
+                {"type": "output_text", "text": "Hello", "annotations": []},
+                {"type": "refusal", "refusal": "No."},
+                {"type": "input_image", "image_url": PNG, "detail": "auto"},
+            ]
+        ),
+        min_size=1,
+        max_size=3,
+    )
+    | odd
+)
+one_item = st.fixed_dictionaries(
+    {"role": st.sampled_from(["developer", "user", "assistant"]), "content": content_of_items},
+    optional={"type": st.just("message"), "id": st.just("msg_1"), "phase": st.just("commentary")},
+) | st.sampled_from([{"type": "reasoning", "id": "rs_1", "summary": []}, {"id": "msg_0"}, {"type": "dance"}, None])
+CALLS = [{"type": "function_call", "call_id": f"call_{n}", "name": "look", "arguments": "{"} for n in range(2)]
+RESULTS = [{"type": "function_call_output", "call_id": f"call_{n}", "output": "roses"} for n in range(2)]
+some_items = st.lists(one_item, max_size=2) | st.permutations([*CALLS, *RESULTS]) | st.just([CALLS[0], RESULTS[0]])
+
+
+@PLAYED
+@given(fields=few_of_responses)
+def test_values_of_responses_at_their_boundaries(http: httpx.Client, fields: dict[str, Any]) -> None:
+    check(http, {"model": "cheshire-cat", "input": [SAID], **fields}, "/v1/responses", "response")
+
+
+@PLAYED
+@given(body=st.dictionaries(st.sampled_from(["input", "conversation", *OF_RESPONSES]), json_values, max_size=4))
+def test_responses_to_anything(http: httpx.Client, body: dict[str, Any]) -> None:
+    check(http, {"model": "cheshire-cat", "input": [SAID], **body}, "/v1/responses", "response")
+
+
+@PLAYED
+@given(earlier=st.lists(some_items, max_size=3), last=st.sampled_from([[SAID], [SAID], []]), stream=st.booleans())
+def test_items_in_any_order(http: httpx.Client, earlier: list[Any], last: list[Any], stream: bool) -> None:
+    body = {
+        "model": "cheshire-cat",
+        "input": [item for some in [*earlier, last] for item in some],
+        "stream": stream,
+    }
+    check(http, {**body, "user": "generated"}, "/v1/responses", "response")

@@ -10,6 +10,9 @@ in place of `turns`. `Turn` lists what a turn can do. Without a script the reply
 `improvised`: calls of the functions that the user's message names, an instance of the schema, or else the user's
 message again, word by word. As nothing is set up between requests, any number of them can run side by side.
 
+Embeddings tell which words two texts share. A script on a line of one of the texts plays its one turn for all of
+them: its failures, delays and usage.
+
 Under `/_test` the server tells what reached it, see `Journal`. `Upstream` starts the server from a test.
 """
 
@@ -31,7 +34,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -55,6 +58,7 @@ SECRET = "SECRET-PROVIDER-DETAIL"
 
 BAD_AUTHORIZATION = "Bearer bad-key"
 MODELS = ("test-model", "test-embedder")
+EMBEDDING_SIZE = 256
 RECORDS_KEPT = 20_000
 
 JSON_TYPE = b"application/json"
@@ -94,7 +98,7 @@ class Upstream:
             return cls(process, _announced_url(process, errors))
 
     def requests(self, tag: str | None = None) -> list[Json]:
-        """The records of the chat requests with this tag (of all without), in order of arrival."""
+        """The records of the requests with this tag (of all without), in order of arrival."""
         response = self._reports.get("/requests", params=_without_none(tag=tag))
         return self._records(response.raise_for_status())
 
@@ -111,7 +115,7 @@ class Upstream:
         return self._records(response.raise_for_status())
 
     def open_requests(self) -> int:
-        """How many chat requests are running now."""
+        """How many requests are running now."""
         return int(self._reports.get("/open").raise_for_status().json()["open"])
 
     def stop(self) -> None:
@@ -633,7 +637,7 @@ def tool_call_parts(call: Json) -> Iterator[Json]:
 
 @dataclass
 class Exchange:
-    """One chat request and what became of it. Its attributes are the record that the tests get."""
+    """One request and what became of it. Its attributes are the record that the tests get."""
 
     tag: str | None
     body: Any
@@ -643,7 +647,7 @@ class Exchange:
 
 
 class Journal:
-    """The last chat requests, by arrival.
+    """The last requests, by arrival.
 
     An exchange is "finished" when its reply was sent whole, "left" when the client closed the connection
     before that, and "failed" when it got an error or a broken reply, on purpose or not.
@@ -727,6 +731,10 @@ class Answer:
             page = f"<html><body>{SECRET}: please log in</body></html>".encode()
             await self._respond(200, HTML_TYPE, page)
             return "failed"
+        return await self._reply()
+
+    async def _reply(self) -> Ending:
+        turn = self._turn
         reply = compose(turn, self._exchange.body)
         wire = Wire(self._exchange.body, reply)
         if self._exchange.body.get("stream"):
@@ -791,13 +799,16 @@ class ChatCompletions:
     An application that returns in mid-response makes uvicorn drop the connection.
     """
 
+    turn_for: ClassVar[Callable[[Any, str | None], tuple[str | None, Turn]]] = staticmethod(turn_for)
+    answer: ClassVar[type[Answer]] = Answer
+
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         body = parsed(await request.body())
-        tag, turn = turn_for(body, request.headers.get("authorization"))
+        tag, turn = self.turn_for(body, request.headers.get("authorization"))
         exchange = Exchange(tag, body, dict(request.headers))
         await self._journal.begin(exchange)
         playing = asyncio.create_task(self._play(turn, exchange, send))
@@ -817,7 +828,7 @@ class ChatCompletions:
     async def _play(self, turn: Turn, exchange: Exchange, send: Send) -> None:
         ending: Ending = "failed"
         try:
-            ending = await Answer(turn, exchange, send).play()
+            ending = await self.answer(turn, exchange, send).play()
         finally:
             # Nothing runs between the last write and this: who has the whole reply finds the record ended.
             self._journal.end(exchange, ending)
@@ -850,19 +861,19 @@ async def list_models(request: Request) -> Response:
     return json_response({"object": "list", "data": models})
 
 
-async def embeddings(request: Request) -> Response:
-    if is_refused(request):
-        return json_response(error_body(401, "incorrect API key provided"), 401)
-    body = await request.json()
-    inputs = embedding_inputs(body["input"])
-    as_base64 = body.get("encoding_format") == "base64"
-    data = [
-        {"object": "embedding", "index": index, "embedding": embedding(value, as_base64=as_base64)}
-        for index, value in enumerate(inputs)
-    ]
-    tokens = sum(len(value.split() if isinstance(value, str) else value) for value in inputs)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return json_response({"object": "list", "data": data, "model": body.get("model"), "usage": usage})
+def embeddings_turn_for(body: Any, authorization: str | None) -> tuple[str | None, Turn]:
+    try:
+        inputs = embedding_inputs(body["input"])
+        fields = script_in([value for value in inputs if isinstance(value, str)]) or {}
+        tag, turn = fields.pop("tag", None), Turn(**fields)
+    except (TypeError, ValueError, LookupError, AttributeError) as problem:
+        return None, failure(400, f"no valid request or script: {problem!r}")
+    if authorization == BAD_AUTHORIZATION:
+        return tag, failure(401, "incorrect API key provided")
+    unknown = next((name for name in turn.reject if name in body), None)
+    if unknown is not None:
+        return tag, failure(400, f"This model does not support specifying {unknown}.")
+    return tag, turn
 
 
 def embedding_inputs(given: Any) -> list[str | list[int]]:
@@ -871,11 +882,38 @@ def embedding_inputs(given: Any) -> list[str | list[int]]:
     return [given] if is_single else given
 
 
-def embedding(value: str | list[int], *, as_base64: bool) -> list[float] | str:
-    """Eight numbers drawn from the value's hash; 16 bits each, which any float format holds exactly."""
-    numbers = struct.unpack("<8h", hashlib.blake2b(encode(value), digest_size=16).digest())
-    vector = [number / 2**15 for number in numbers]
-    return base64.b64encode(struct.pack("<8f", *vector)).decode() if as_base64 else vector
+def embedding(value: str | list[int], size: int, *, as_base64: bool) -> list[float] | str:
+    """How often each word is there, at a place drawn from its hash, to the length 1. The numbers have 32 bits."""
+    counts = [0.0] * size
+    for word in re.findall(r"\w+", value.lower()) if isinstance(value, str) else value:
+        place = hashlib.blake2b(encode(word), digest_size=8).digest()
+        counts[int.from_bytes(place, "big") % size] += 1
+    length = math.hypot(*counts) or 1
+    packed = struct.pack(f"<{size}f", *(count / length for count in counts))
+    return base64.b64encode(packed).decode() if as_base64 else [*struct.unpack(f"<{size}f", packed)]
+
+
+class EmbeddingsAnswer(Answer):
+    async def _reply(self) -> Ending:
+        body, turn = self._exchange.body, self._turn
+        inputs = embedding_inputs(body["input"])
+        size, as_base64 = body.get("dimensions", EMBEDDING_SIZE), body.get("encoding_format") == "base64"
+        data = [
+            {"object": "embedding", "index": index, "embedding": embedding(value, size, as_base64=as_base64)}
+            for index, value in enumerate(inputs)
+        ]
+        tokens = sum(len(value.split() if isinstance(value, str) else value) for value in inputs)
+        usage = turn.reported_usage or {"prompt_tokens": tokens, "total_tokens": tokens}
+        reply = {"object": "list", "data": data, "model": body.get("model")}
+        await self._respond(200, JSON_TYPE, encode({**reply, "usage": usage} if turn.usage else reply))
+        return "finished"
+
+
+class Embeddings(ChatCompletions):
+    """The embeddings endpoint."""
+
+    turn_for = staticmethod(embeddings_turn_for)
+    answer = EmbeddingsAnswer
 
 
 class Reports:
@@ -911,7 +949,7 @@ def application() -> Starlette:
     routes = [
         Route("/v1/chat/completions", ChatCompletions(journal), methods=["POST"]),
         Route("/v1/models", list_models),
-        Route("/v1/embeddings", embeddings, methods=["POST"]),
+        Route("/v1/embeddings", Embeddings(journal), methods=["POST"]),
         Route("/_test/requests", reports.requests),
         Route("/_test/requests", reports.forget, methods=["DELETE"]),
         Route("/_test/wait", reports.wait),

@@ -10,40 +10,22 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ..conversation import Functions, JsonFormat
 from ..errors import invalid
+from ..parameters import ReplyParameters, TokenLimit
+from ..usage import CompletionUsage
 from ..wire import LONGEST_NAME, WireReply, WireRequest, is_set, refuse
 
 MOST_MESSAGES = 2048
 MOST_TOOLS = 128
-MOST_STOPS = 4
-"""Those three are OpenAI's; it says nothing of the others."""
+"""Those two are OpenAI's; it says nothing of the other."""
 
 MOST_PARTS = 2048
 """Content parts and calls in all messages together: the SDK behind a Cat takes most of a second for so many."""
-
-MOST_BIASES = 1024
-
-LONGEST_STOP = 1000
-"""Characters: what may be the beginning of one is looked for after each token."""
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 
-StopSequence = Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]
-
-TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
-
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-
-SAMPLING = {
-    "temperature",
-    "top_p",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "logit_bias",
-    "reasoning_effort",
-}
 
 
 class TextPart(WireRequest):
@@ -152,10 +134,6 @@ RequestMessage: TypeAlias = (
 )
 
 
-class StreamOptions(WireRequest):
-    include_usage: bool | None = None
-
-
 class FunctionDefinition(WireRequest):
     """It goes to the LLM as the client sent it."""
 
@@ -228,29 +206,14 @@ class JsonSchemaFormat(WireRequest):
 ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
-class ChatCompletionRequest(WireRequest):
-    model: str = Field(min_length=1, max_length=LONGEST_NAME)
+class ChatCompletionRequest(ReplyParameters):
     messages: list[Annotated[RequestMessage, Field(discriminator="role")]] = Field(
         min_length=1, max_length=MOST_MESSAGES
     )
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_completion_tokens: int | None = Field(None, ge=-1, description="-1 is no limit, as for llama.cpp.")
-    max_tokens: int | None = Field(None, ge=-1, description="Older name of max_completion_tokens.")
-    user: str | None = Field(None, max_length=LONGEST_NAME)
+    max_completion_tokens: TokenLimit | None = Field(None, description="Newer name of max_tokens.")
     safety_identifier: str | None = Field(None, max_length=LONGEST_NAME)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, ge=0, le=1)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=MOST_BIASES)
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    n: int | None = Field(None, ge=1)
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     response_format: ResponseFormat | None = None
-    stop: StopSequence | Annotated[list[StopSequence], Field(max_length=MOST_STOPS)] | None = Field(
-        None, description="Up to 4 texts; none of them is sent."
-    )
     tools: list[Tool] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -281,14 +244,6 @@ class ChatCompletionRequest(WireRequest):
         }
     )
 
-    @field_validator("logit_bias", mode="before")
-    @classmethod
-    def _not_too_many_biases(cls, value: Any) -> Any:
-        """Each that is at fault makes an error of its own, so this comes first."""
-        if isinstance(value, dict) and len(value) > MOST_BIASES:
-            raise ValueError(f"at most {MOST_BIASES} tokens")
-        return value
-
     @field_validator("messages", mode="before")
     @classmethod
     def _not_too_many_parts(cls, messages: Any) -> Any:
@@ -309,20 +264,6 @@ class ChatCompletionRequest(WireRequest):
         if messages[-1].role not in ("user", "tool", "function"):
             raise ValueError("the last message must be from the user, or bring a tool's result")
         return messages
-
-    @field_validator("max_tokens", "max_completion_tokens")
-    @classmethod
-    def _some_tokens(cls, value: int | None) -> int | None:
-        if value == 0:
-            raise ValueError("at least 1, or leave it out for the Cat's own limit")
-        return value
-
-    @field_validator("n")
-    @classmethod
-    def _one_choice(cls, value: int | None) -> int | None:
-        if value is not None and value > 1:
-            refuse("a Cat gives one answer; send n: 1 or leave it out")
-        return value
 
     @field_validator("modalities")
     @classmethod
@@ -347,15 +288,6 @@ class ChatCompletionRequest(WireRequest):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"the name '{min(twice)}' stands there twice")
         return value
-
-    def stops(self) -> list[str]:
-        if self.stop is None:
-            return []
-        return [self.stop] if isinstance(self.stop, str) else self.stop
-
-    def sampling(self) -> dict[str, Any]:
-        """The sampling parameters that are set, for the LLM."""
-        return self.model_dump(include=SAMPLING, exclude_none=True)
 
     def client_functions(self) -> Functions | None:
         """What the LLM may call, in the newer form; None where the client offers nothing.
@@ -438,26 +370,6 @@ class Choice(WireReply):
     message: AssistantReply
     logprobs: None = None
     finish_reason: FinishReason | None
-
-
-class PromptTokensDetails(WireReply):
-    cached_tokens: int
-
-
-class CompletionTokensDetails(WireReply):
-    reasoning_tokens: int
-
-
-class CompletionUsage(WireReply):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails | None = None
-    completion_tokens_details: CompletionTokensDetails | None = None
-
-    def wire(self) -> dict[str, Any]:
-        """Without the details where the LLM reported none."""
-        return self.model_dump(exclude_none=True)
 
 
 class ChatCompletion(WireReply):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from ..answer import Answer, Exchange
 from ..conversation import Functions
 from ..errors import ApiError
-from ..hosts.port import Kind, Usage
+from ..hosts.port import Kind
 from ..models.serving import resolve_model
 from ..question import Question, check_format, check_kinds, new_id
 from ..streamer import DONE, event
+from ..usage import CompletionUsage
 from .background import is_background_task
 from .frames import Frame, told
 from .protocol import (
@@ -18,11 +19,8 @@ from .protocol import (
     ChatCompletion,
     ChatCompletionRequest,
     Choice,
-    CompletionTokensDetails,
-    CompletionUsage,
     FinishReason,
     FunctionCall,
-    PromptTokensDetails,
     ReplyToolCall,
 )
 from .reading import read
@@ -88,7 +86,7 @@ class Completion(Answer):
             created=self.created,
             model=self.wanted.model,
             choices=[Choice(message=message, finish_reason=self._finish_reason())],
-            usage=_wire_usage(await self.exchange.usage()),
+            usage=CompletionUsage.of(await self.exchange.usage()),
             system_fingerprint=self.reply.system_fingerprint,
             service_tier=self.service_tier,
         )
@@ -109,8 +107,8 @@ class Completion(Answer):
             frame = self._frame()
             yield frame.opening()
         yield frame.chunk({}, self._finish_reason())
-        if self._includes_usage:
-            yield frame.usage(_wire_usage(await self.exchange.usage()).wire())
+        if self.wanted.includes_usage:
+            yield frame.usage(CompletionUsage.of(await self.exchange.usage()).wire())
         yield DONE
 
     def failed(self, error: ApiError) -> bytes:
@@ -126,13 +124,9 @@ class Completion(Answer):
                 "service_tier": self.service_tier,
                 "system_fingerprint": self.reply.system_fingerprint,
             },
-            include_usage=self._includes_usage,
+            include_usage=self.wanted.includes_usage,
             is_legacy=bool(self.wanted.functions),
         )
-
-    @property
-    def _includes_usage(self) -> bool:
-        return bool(self.wanted.stream_options and self.wanted.stream_options.include_usage)
 
     def _finish_reason(self) -> FinishReason | None:
         reason = self.reply.finish_reason
@@ -142,15 +136,3 @@ class Completion(Answer):
     def service_tier(self) -> str | None:
         """There is one tier, named where the client asks about it (OpenAI API reference, `service_tier`)."""
         return "default" if self.wanted.service_tier else None
-
-
-def _wire_usage(usage: Usage) -> CompletionUsage:
-    return CompletionUsage(
-        prompt_tokens=usage.prompt,
-        completion_tokens=usage.completion,
-        total_tokens=usage.total,
-        prompt_tokens_details=None if usage.cached is None else PromptTokensDetails(cached_tokens=usage.cached),
-        completion_tokens_details=None
-        if usage.reasoning is None
-        else CompletionTokensDetails(reasoning_tokens=usage.reasoning),
-    )

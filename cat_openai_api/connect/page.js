@@ -111,7 +111,7 @@ async function useKey(credential) {
   status.textContent = "Asking for the models.";
   try {
     const models = await askJson("/v1/models", { headers: authorization(credential) });
-    const names = models.data.map((model) => model.id);
+    const names = models.data.map((model) => model.id).filter((id) => id !== "cheshire-cat-embedder");
     key = credential;
     offer("models", names, Math.max(names.indexOf(chosen("models")), 0));
     status.textContent = credential ? "The key is valid." : "This Cat asks for no key.";

@@ -11,6 +11,8 @@ PLUGIN = "cat_openai_api"
 VERSION: str = json.loads((Path(__file__).parents[2] / "plugin.json").read_text("utf-8"))["version"]
 FEATURES = [
     "chat.completions",
+    "completions",
+    "embeddings",
     "function_calling",
     "images",
     "message",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from starlette.requests import Request
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 THE_CAT = "cheshire-cat"
 """Id of the model that is the Cat itself."""
+
+THE_EMBEDDER = "cheshire-cat-embedder"
+"""Id of the model that is the Cat's embedder, whichever that is at the moment."""
 
 
 class Access(Enum):
@@ -199,8 +202,35 @@ class Run:
     cancellation: Cancellation = field(default_factory=Cancellation)
 
 
+class DimensionsRefused(Exception):
+    """An embedder does not give vectors of the size that was asked for."""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """`vectors`: one for each text, in their order; each number has a place in 32 bits. `tokens`: those of all the
+    texts, as the embedder reported them; None where it did not."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int | None = None
+
+
+class Embedder(ABC):
+    """The Cat's own embedder, as it is configured now."""
+
+    @abstractmethod
+    async def embed(self, texts: Sequence[str], dimensions: int | None) -> Embeddings:
+        """`dimensions`: the size of the vectors, where the embedder can choose.
+
+        Raises `DimensionsRefused` or `UpstreamError`. When it is cancelled, no further text is embedded.
+        """
+
+
 class Host(ABC):
     """A running Cat."""
+
+    embedder_setting: ClassVar[str]
+    """Where in the Cat its embedder is chosen."""
 
     @abstractmethod
     async def settings(self) -> "Settings":
@@ -240,6 +270,10 @@ class Host(ABC):
         the calls. Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`,
         `RequestTimeout` after `run.timeout`, and `RunCancelled`.
         """
+
+    @abstractmethod
+    async def embedder(self) -> Embedder | None:
+        """None where none is configured."""
 
     @abstractmethod
     async def load(self, key: str) -> Any:

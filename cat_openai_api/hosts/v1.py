@@ -16,7 +16,8 @@ from ..conversation import Audio, File, Functions, Image, Part
 from ..errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from .detect import IS_CAT_1
 from .mailbox import Mailbox
-from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run, Step
+from .port import THE_CAT, Access, Caller, Embedder, Event, Host, Kind, Person, Run, Step
+from .v1_embedder import configured_embedder
 from .v1_llm import Asker
 from .v1_models import calls_functions, takes
 from .v1_session import Session
@@ -32,6 +33,9 @@ if IS_CAT_1 or TYPE_CHECKING:
     from cat.log import log
     from cat.looking_glass.cheshire_cat import CheshireCat
     from cat.mad_hatter.decorators import hook, plugin
+    from cat.startup import cheshire_cat_api
+
+    lifespan = cheshire_cat_api.router.lifespan_context
 
     @plugin
     def settings_model() -> type[Settings]:
@@ -39,7 +43,9 @@ if IS_CAT_1 or TYPE_CHECKING:
 
     @plugin
     def deactivated(_: Any) -> None:
-        threads.close()
+        """FastAPI puts the lifespan of each router that it was ever given before the Cat's own, and keeps the
+        router so, and this plugin's modules. Nobody asks for them any more: the Cat has been started."""
+        cheshire_cat_api.router.lifespan_context = lifespan
 
     @hook(priority=-1000)
     def agent_prompt_prefix(prefix: str, cat: Any) -> str:
@@ -62,6 +68,9 @@ if IS_CAT_1 or TYPE_CHECKING:
 
 
 MOST_THREADS = 1000
+"""Runs beyond that wait for one that ends. Each has a thread of its own, which ends with it."""
+
+free_threads = asyncio.Semaphore(MOST_THREADS)
 
 EXAMPLES: Mapping[Kind, Part] = {
     Image: Image("data:image/png;base64,iVBORw0KGgo="),
@@ -86,30 +95,13 @@ STOP_SECONDS = 1.0
 """How long the end of a run waits for a thread that is busy with something else than its LLM."""
 
 
-class _Threads:
-    """The threads that runs wait in: they come as they are needed, and their number follows the settings."""
-
-    def __init__(self) -> None:
-        self._size = 0
-        self._pool: ThreadPoolExecutor | None = None
-
-    def pool(self, places: int) -> ThreadPoolExecutor:
-        """For that many runs at once; 0 is as many as there may be."""
-        size = min(places or MOST_THREADS, MOST_THREADS)
-        if self._pool is None or size != self._size:
-            self.close()
-            self._size = size
-            self._pool = ThreadPoolExecutor(size, thread_name_prefix="openai-api")
-        return self._pool
-
-    def close(self) -> None:
-        """Threads that are at work end with it."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-            self._pool = None
-
-
-threads = _Threads()
+async def _in_a_thread(work: Callable[[], Any]) -> Any:
+    async with free_threads:
+        thread = ThreadPoolExecutor(1, thread_name_prefix="openai-api")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, work)
+        finally:
+            thread.shutdown(wait=False)
 
 
 def _guard_memory() -> None:
@@ -135,6 +127,8 @@ def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Cat1(Host):
+    embedder_setting = "the Cat's admin panel: Settings, Embedder"
+
     _known = Settings()
 
     async def settings(self) -> Settings:
@@ -190,8 +184,7 @@ class Cat1(Host):
         _guard_memory()
         session = Session(run, Asker(loop, mailbox.unread), loop, mailbox)
         mailbox.when_cut(session.asker.end)
-        places = (await self.settings()).max_concurrent_requests
-        answering = loop.run_in_executor(threads.pool(places), session.answer)
+        answering = asyncio.create_task(_in_a_thread(session.answer))
         answering.add_done_callback(lambda _: mailbox.end())
         try:
             async for events in mailbox.events():
@@ -209,6 +202,9 @@ class Cat1(Host):
             mailbox.close()
             session.asker.end()
             await asyncio.wait([answering], timeout=STOP_SECONDS)
+
+    async def embedder(self) -> Embedder | None:
+        return configured_embedder(_in_a_thread)
 
     async def load(self, key: str) -> Any:
         return kept_in(CheshireCat().cache, key)

@@ -16,7 +16,8 @@ from ..json_format import json_instruction
 from .calls import ClientCalls, step_of
 from .detect import IS_CAT_2
 from .mailbox import Mailbox
-from .port import THE_CAT, Access, Caller, Event, Host, Kind, Person, Run, Text
+from .port import THE_CAT, Access, Caller, Embedder, Event, Host, Kind, Person, Run, Text
+from .v2_embedder import configured_embedder
 from .v2_llm import LLMOfRun, llm_of_run, step_into
 from .v2_state import keep, recalled
 from .v2_store import load, update
@@ -95,6 +96,8 @@ class OpenAIAPI(Service):
 
 
 class Cat2(Host):
+    embedder_setting = "the Cat's settings: Core Settings, Default Embedder"
+
     async def settings(self) -> PluginSettings:
         return await OpenAIAPI.current_settings()
 
@@ -192,6 +195,9 @@ class Cat2(Host):
                 # Of a reply that was cut the client may have the beginning.
                 said = answer_or_end if isinstance(answer_or_end, str) else mailbox.said()
                 await keep(run, said, llm.calls.all(), client_tools.said)
+
+    async def embedder(self) -> Embedder | None:
+        return await configured_embedder()
 
     async def load(self, key: str) -> Any:
         return await load(key)

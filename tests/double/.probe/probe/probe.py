@@ -9,6 +9,7 @@ from cat.auth.auth_utils import is_jwt
 from cat.auth.permissions import AuthPermission, AuthResource, AuthUserInfo, check_permissions
 from cat.cache.cache_item import CacheItem
 from cat.convo.messages import CatMessage, ConversationMessage, UserMessage
+from cat.db.crud import get_setting_by_name
 from cat.looking_glass.cheshire_cat import CheshireCat
 from cat.looking_glass.stray_cat import StrayCat
 from cat.mad_hatter.decorators import endpoint, hook, plugin, tool
@@ -230,6 +231,19 @@ def messages(body: list[dict]):
 def ask(body: dict):
     cat = Session(AuthUserInfo(id="an id", name="asking"), {})
     return {"reply": cat.llm(body["text"], stream=True), "sent": cat.sent}
+
+
+@endpoint.post("/probe/embedder")
+def embedder(body: dict):
+    cat = CheshireCat()
+    vectors = cat.embedder.embed_documents(body["texts"])
+    selected = get_setting_by_name("embedder_selected")
+    return {
+        "class": type(cat.embedder).__name__,
+        "selected": selected and selected["value"],
+        "vectors": vectors,
+        "query": cat.embedder.embed_query(body["texts"][0]) == vectors[0],
+    }
 
 
 @endpoint.get("/probe/whoami")

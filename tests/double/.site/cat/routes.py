@@ -17,7 +17,7 @@ from cat.auth.permissions import (
 from cat.convo.messages import CatMessage
 from cat.db import crud
 from cat.log import log
-from cat.looking_glass.cheshire_cat import LLMS
+from cat.looking_glass.cheshire_cat import EMBEDDERS, LLMS
 
 Json = dict[str, Any]
 Permissions = dict[AuthResource, list[AuthPermission]]
@@ -46,7 +46,7 @@ def needs(resource: str, permission: str) -> Any:
 
 
 def add_routes(app: FastAPI) -> None:
-    for add in (_conversation, _users, _plugins, _llm):
+    for add in (_conversation, _users, _plugins, _llm, _embedder):
         add(app)
 
 
@@ -168,6 +168,15 @@ def _llm(app: FastAPI) -> None:
         if name not in LLMS:
             raise HTTPException(400, {"error": f"{name} not supported. Must be one of {list(LLMS)}"})
         app.state.ccat.choose_llm(name, payload)
+        return {"name": name, "value": payload}
+
+
+def _embedder(app: FastAPI) -> None:
+    @app.put("/embedder/settings/{name}", dependencies=[needs("EMBEDDER", "EDIT")])
+    def upsert_embedder_setting(name: str, payload: Json) -> Json:
+        if name not in EMBEDDERS:
+            raise HTTPException(400, {"error": f"{name} not supported. Must be one of {list(EMBEDDERS)}"})
+        app.state.ccat.choose_embedder(name, payload)
         return {"name": name, "value": payload}
 
 

@@ -14,6 +14,11 @@ def get_setting(name: str) -> Any:
     return _read().get(name)
 
 
+def get_setting_by_name(name: str) -> dict[str, Any] | None:
+    value = get_setting(name)
+    return None if value is None else {"name": name, "value": value}
+
+
 def save_setting(name: str, value: Any) -> None:
     file = _file()
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from cat.agents.main_agent import MainAgent
 from cat.auth.handlers import CoreAuthHandler, CustomAuthHandler
 from cat.cache.in_memory_cache import InMemoryCache
 from cat.db.crud import get_setting, save_setting
+from cat.factory.custom_embedder import CustomOpenAIEmbeddings, DumbEmbedder, FakeEmbeddings
 from cat.factory.custom_llm import CustomOpenAI, LLMDefault
 from cat.log import log
 from cat.mad_hatter.mad_hatter import MadHatter
@@ -13,6 +14,13 @@ from cat.memory.vector_memory import LongTermMemory, embed
 
 LLMS: dict[str, Any] = {"LLMDefaultConfig": LLMDefault, "LLMOpenAICompatibleConfig": CustomOpenAI}
 """The LLMs that can be configured, by the names of their settings."""
+
+
+EMBEDDERS: dict[str, Any] = {
+    "EmbedderDumbConfig": DumbEmbedder,
+    "EmbedderFakeConfig": FakeEmbeddings,
+    "EmbedderOpenAICompatibleConfig": CustomOpenAIEmbeddings,
+}
 
 
 class _CheshireCat:
@@ -26,6 +34,7 @@ class _CheshireCat:
         self.mad_hatter = MadHatter()
         self.mad_hatter.execute_hook("before_cat_bootstrap", cat=self)
         self._llm = self._load_llm()
+        self.embedder = self._load_embedder()
         self.mad_hatter.on_sync = self._plugins_changed
         self._plugins_changed()
         self.mad_hatter.execute_hook("after_cat_bootstrap", cat=self)
@@ -35,6 +44,22 @@ class _CheshireCat:
         self._llm = self._load_llm()
         self.memory = LongTermMemory(self.memory)
         self.mad_hatter.find_plugins()
+
+    def choose_embedder(self, name: str, config: dict[str, Any]) -> None:
+        """The double's memory goes on without it."""
+        save_setting(name, config)
+        save_setting("embedder_selected", {"name": name})
+        self.embedder = self._load_embedder()
+
+    def _load_embedder(self) -> Any:
+        selected = get_setting("embedder_selected")
+        if selected is None:
+            return DumbEmbedder()
+        try:
+            return EMBEDDERS[selected["name"]](**get_setting(selected["name"]))
+        except Exception:
+            log.error("Error during Embedder instantiation")
+            return DumbEmbedder()
 
     def _load_llm(self) -> Any:
         saved = get_setting("llm") or {"name": "LLMDefaultConfig", "config": {}}

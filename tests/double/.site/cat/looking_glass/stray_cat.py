@@ -158,6 +158,10 @@ class StrayCat:
         return CheshireCat()._llm
 
     @property
+    def embedder(self) -> Any:
+        return CheshireCat().embedder
+
+    @property
     def memory(self) -> Any:
         return CheshireCat().memory
 

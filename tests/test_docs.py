@@ -1,0 +1,113 @@
+"""The documentation and the code say the same."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from bridge.cat_openai_api import errors
+from bridge.cat_openai_api.chat.protocol import ChatCompletionRequest
+from bridge.cat_openai_api.completions.protocol import CompletionRequest
+from bridge.cat_openai_api.embeddings.protocol import EmbeddingsRequest
+from bridge.cat_openai_api.responses.protocol import ITEM_TYPES, ResponseRequest
+from bridge.settings import Settings
+from host import ROOT, Cat
+from pydantic import BaseModel
+
+PAGES: dict[str, type[BaseModel]] = {
+    "docs/parameters.md": ChatCompletionRequest,
+    "docs/api/responses.md": ResponseRequest,
+    "docs/api/embeddings.md": EmbeddingsRequest,
+    "docs/api/completions.md": CompletionRequest,
+}
+"""Where the fields of each request stand."""
+
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+SECTIONS = {"docs/parameters.md": "All fields"}
+
+
+def section(page: str, title: str) -> str:
+    """From its heading to the next one of that level or above."""
+    text = (ROOT / page).read_text("utf-8")
+    found = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no section {title}"
+    return found[2]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of the tables' rows, without their heads."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and not cells[0].startswith("---"):
+            yield cells
+
+
+def named(text: str) -> set[str]:
+    """What stands between backticks; of `a.b` the `a`."""
+    return {name.split(".")[0] for name in re.findall(r"`([^`]+)`", text)}
+
+
+def anchors(page: str) -> set[str]:
+    """Those of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted(str(path.relative_to(ROOT)) for path in DOCUMENTS))
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert target.exists(), f"{page} links to {link}"
+        if anchor:
+            assert anchor in anchors(str(target.relative_to(ROOT))), f"{page} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_fields_of_a_request(page: str) -> None:
+    fields = set(PAGES[page].model_fields)
+    table = section(page, SECTIONS.get(page, "A request"))
+    in_table = set().union(*(named(cells[0]) for cells in rows(table)))
+    assert in_table <= fields, f"{page} has fields that the API does not know"
+    refused = named(section(page, "What is refused")) if page == "docs/api/responses.md" else set()
+    assert fields <= in_table | refused, f"{page} lacks fields of the API"
+
+
+def test_the_items_of_a_response() -> None:
+    table = section("docs/api/responses.md", "Items")
+    assert set().union(*(named(cells[0]) & {*ITEM_TYPES} for cells in rows(table))) == {*ITEM_TYPES}
+
+
+def test_the_settings() -> None:
+    listed = {
+        name: cells[1]
+        for cells in rows(section("README.md", "Settings"))
+        for name in named(cells[0])
+        if len(cells) > 2
+    }
+    words = {True: "on", False: "off", "": "empty"}
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    assert {name: shown.strip("`") for name, shown in listed.items()} == {
+        name: str(words.get(default, default) if isinstance(default, bool | str) else default)
+        for name, default in defaults.items()
+    }
+
+
+def test_the_codes_of_the_errors() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ApiError)]
+    codes = {(str(kind.status), kind.code) for kind in kinds if kind.code}
+    listed = {(cells[0], code) for cells in rows(section("README.md", "Errors")) for code in named(cells[1])}
+    assert codes <= listed
+    known = "".join(path.read_text("utf-8") for path in (ROOT / "cat_openai_api").rglob("*.py"))
+    assert [code for _, code in listed if f'"{code}"' not in known] == []
+
+
+def test_the_routes(cat: Cat) -> None:
+    paths = cat.http.get("/openapi.json").json()["paths"]
+    routes = {f"{method.upper()} {path}" for path in paths if path.startswith("/custom") for method in paths[path]}
+    readme = section("README.md", "Endpoints") + section("docs/api/responses.md", "Stored responses")
+    listed = {name.replace("{id}", "{response_id}") for name in re.findall(r"`([A-Z]+ /custom[^`]*)`", readme)}
+    assert listed == {*routes, "GET /custom/connect"}
