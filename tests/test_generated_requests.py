@@ -198,6 +198,9 @@ def test_embeddings_of_anything(http: httpx.Client, input: Any, fields: dict[str
     check(http, {"model": "cheshire-cat-embedder", "input": input, **fields}, "/v1/embeddings", "list")
 
 
+OFTEN_TAKEN = settings(PLAYED, max_examples=300)
+"""For requests of which a good part is answered by the whole pipeline."""
+
 chosen = st.sampled_from(["look", "nope"]).map(lambda name: {"type": "function", "name": name})
 OF_RESPONSES: dict[str, st.SearchStrategy[Any]] = {
     **{name: FIELDS[name] for name in ("temperature", "top_p", "user", "service_tier", "store", "metadata")},
@@ -247,7 +250,7 @@ RESULTS = [{"type": "function_call_output", "call_id": f"call_{n}", "output": "r
 some_items = st.lists(one_item, max_size=2) | st.permutations([*CALLS, *RESULTS]) | st.just([CALLS[0], RESULTS[0]])
 
 
-@PLAYED
+@OFTEN_TAKEN
 @given(fields=few_of_responses)
 def test_values_of_responses_at_their_boundaries(http: httpx.Client, fields: dict[str, Any]) -> None:
     check(http, {"model": "cheshire-cat", "input": [SAID], **fields}, "/v1/responses", "response")
@@ -259,7 +262,7 @@ def test_responses_to_anything(http: httpx.Client, body: dict[str, Any]) -> None
     check(http, {"model": "cheshire-cat", "input": [SAID], **body}, "/v1/responses", "response")
 
 
-@PLAYED
+@OFTEN_TAKEN
 @given(earlier=st.lists(some_items, max_size=3), last=st.sampled_from([[SAID], [SAID], []]), stream=st.booleans())
 def test_items_in_any_order(http: httpx.Client, earlier: list[Any], last: list[Any], stream: bool) -> None:
     body = {

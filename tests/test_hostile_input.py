@@ -15,6 +15,7 @@ from upstream import Upstream, script
 
 CHAT = "/v1/chat/completions"
 MESSAGE = "/message"
+RESPONSES = "/v1/responses"
 MEBI = 1024 * 1024
 
 USER = {"role": "user", "content": "hi"}
@@ -44,6 +45,18 @@ def nested(levels: int) -> str:
 
 def schema(**keywords: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "a", "schema": keywords}}
+
+
+def items(*items: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"model": "cheshire-cat", "input": [*items] or [USER], "store": False, **fields}
+
+
+def call(name: str = "look", arguments: str = "{}", id: str = "call_1") -> dict[str, Any]:
+    return {"type": "function_call", "call_id": id, "name": name, "arguments": arguments}
+
+
+def output(text: str = "seen", id: str = "call_1") -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": id, "output": text}
 
 
 def refused(reply: httpx.Response, param: str | None, code: str = "invalid_value") -> dict[str, Any]:
@@ -93,6 +106,31 @@ def test_what_is_too_much_is_refused_by_its_path(http: httpx.Client, name: str) 
     assert http.post(CHAT, json=body(limit), timeout=60).status_code == 200
 
 
+INPUT_TEXT = {"type": "input_text", "text": "a"}
+
+LIMITS_OF_RESPONSES: dict[str, tuple[Callable[[int], dict[str, Any]], int, str]] = {
+    "items": (lambda n: items(*[USER] * n), 2048, "input"),
+    "parts of all": (lambda n: items(*[{"role": "user", "content": [INPUT_TEXT] * n}] * 2), 1024, "input"),
+    "parts of results": (lambda n: items(USER, call(), {**output(), "output": [INPUT_TEXT] * n}), 2048, "input"),
+    "tools": (lambda n: items(tools=[{"type": "function", "name": f"f{i}"} for i in range(n)]), 128, "tools"),
+    "metadata": (lambda n: items(metadata={str(i): "x" for i in range(n)}), 16, "metadata"),
+    "a value of it": (lambda n: items(metadata={"a": "x" * n}), 512, "metadata.a"),
+    "user": (lambda n: items(user="x" * n), 512, "user"),
+    "tool's name": (lambda n: items(tools=[{"type": "function", "name": "x" * n}]), 64, "tools[0].name"),
+    "call's name": (lambda n: items(USER, call("x" * n), output()), 512, "input[1].name"),
+    "call's id": (lambda n: items(USER, call(id="x" * n), output(id="x" * n)), 512, "input[1].call_id"),
+    "an item's id": (lambda n: items({**USER, "id": "x" * n}), 512, "input[0].id"),
+    "arguments' depth": (lambda n: items(USER, call(arguments=nested(n)), output()), 99, "input[1]"),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS_OF_RESPONSES)
+def test_what_is_too_much_for_a_response_is_refused_by_its_path(http: httpx.Client, name: str) -> None:
+    body, limit, param = LIMITS_OF_RESPONSES[name]
+    refused(http.post(RESPONSES, json=body(limit + 1)), param)
+    assert http.post(RESPONSES, json=body(limit), timeout=60).status_code == 200
+
+
 @pytest.mark.parametrize("keyword", ["$ref", "pattern"])
 @pytest.mark.parametrize("value", ["#/" + "a/" * 100_000, "(" * 900 + ")" * 900, "(" * 900, "a|" * 500_000])
 def test_a_schema_that_cannot_be_read_in_time_is_refused(http: httpx.Client, keyword: str, value: str) -> None:
@@ -123,15 +161,32 @@ BOMBS = {
     "references": lambda: json.dumps(chat(response_format=schema(allOf=[{"$ref": "#/allOf/0"}] * 9000))),
 }
 
+BOMBS_OF_RESPONSES = {
+    "an input": lambda: json.dumps({"model": "cheshire-cat", "input": ["x" * 1000] * 30_000}),
+    "items of numbers": lambda: '{"model": "cheshire-cat", "input": [' + "0," * 15 * MEBI + "0]}",
+    "items of nothing": lambda: '{"model": "cheshire-cat", "input": [' + "{}," * 90_000 + "{}]}",
+    "parts of items": lambda: json.dumps(items({"role": "user", "content": [{}] * 60_000})),
+    "items of many types": lambda: json.dumps(items(*[{"type": "x" * 10_000}] * 2048)),
+    "references to items": lambda: json.dumps(items(*[{"id": f"msg_{i}"} for i in range(2048)])),
+    "calls without results": lambda: json.dumps(items(*[call(id=f"{i}") for i in range(2048)])),
+    "metadata": lambda: json.dumps(items(metadata={f"x{i}": 0 for i in range(90_000)})),
+    "an id": lambda: json.dumps(items(previous_response_id="x" * 30 * MEBI)),
+    "a choice": lambda: json.dumps(
+        items(tool_choice={"type": "allowed_tools", "mode": "auto", "tools": [{}] * 90_000})
+    ),
+}
+
 LONGEST_WAIT = 3.0
 """Seconds, on a machine that is busy with other tests; some of these bombs have taken minutes."""
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_and_nobody_waits_for_it(cat: Cat, http: httpx.Client, name: str) -> None:
-    bomb = BOMBS[name]().encode()
+@pytest.mark.parametrize(
+    ("path", "name"), [*((CHAT, name) for name in BOMBS), *((RESPONSES, name) for name in BOMBS_OF_RESPONSES)]
+)
+def test_a_bomb_is_refused_and_nobody_waits_for_it(cat: Cat, http: httpx.Client, path: str, name: str) -> None:
+    bomb = {**BOMBS, **BOMBS_OF_RESPONSES}[name]().encode()
     replies: list[httpx.Response] = []
-    sending = threading.Thread(target=lambda: replies.append(http.post(CHAT, content=bomb, timeout=60)))
+    sending = threading.Thread(target=lambda: replies.append(http.post(path, content=bomb, timeout=60)))
     waits = []
     with httpx.Client(base_url=f"{cat.url}/custom", timeout=60) as other:
         sending.start()
@@ -228,6 +283,46 @@ def test_half_a_surrogate_pair_is_no_json(http: httpx.Client, place: str) -> Non
     refused(reply, None, "invalid_json")
 
 
+PLACES_OF_RESPONSES: dict[str, Callable[[str], dict[str, Any]]] = {
+    "model": lambda text: {**items(), "model": text},
+    "input": lambda text: {**items(), "input": text},
+    "instructions": lambda text: items(instructions=text),
+    "part": lambda text: items({"role": "user", "content": [{"type": "input_text", "text": text}]}),
+    "said": lambda text: items(USER, {"role": "assistant", "content": text}, USER),
+    "result": lambda text: items(USER, call(), output(text)),
+    "call's id": lambda text: items(USER, call(id=text), output(id=text)),
+    "call's name": lambda text: items(USER, call(name=text), output()),
+    "arguments": lambda text: items(USER, call(arguments=text), output()),
+    "tool's description": lambda text: items(tools=[{"type": "function", "name": "a", "description": text}]),
+    "metadata": lambda text: items(metadata={text: text}),
+    "an item's id": lambda text: items({**USER, "id": text}),
+    "a reference": lambda text: items({"id": text}, USER),
+    "a type": lambda text: items({"type": text}),
+    "a tool's type": lambda text: items(tools=[{"type": text}]),
+    "previous": lambda text: items(previous_response_id=text),
+    "end user": lambda text: items(user=text),
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("place", PLACES_OF_RESPONSES)
+def test_odd_characters_in_a_response_are_taken_or_refused(http: httpx.Client, place: str, text: str) -> None:
+    body = {"user": "odd", **PLACES_OF_RESPONSES[place](text), "store": True}
+    reply = http.post(RESPONSES, json=body)
+    assert reply.status_code in (200, 400, 404), reply.text
+    if reply.status_code == 200:
+        made = reply.json()
+        kept = http.get(f"{RESPONSES}/{made['id']}", params={"user": body["user"]})
+        assert kept.json() == made
+        last = http.post(RESPONSES, json={**body, "stream": True}).text.splitlines()[-2]
+        assert json.loads(last.removeprefix("data: "))["type"] == "response.completed"
+
+
+@pytest.mark.parametrize("place", PLACES_OF_RESPONSES)
+def test_half_a_surrogate_pair_is_no_json_in_a_response_either(http: httpx.Client, place: str) -> None:
+    refused(http.post(RESPONSES, content=json.dumps(PLACES_OF_RESPONSES[place]("a\ud83d"))), None, "invalid_json")
+
+
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_odd_characters_in_a_message(http: httpx.Client, text: str) -> None:
     for body in ({"text": text, "user_id": "odd"}, {"text": "hi", "user_id": text}):
@@ -265,6 +360,9 @@ def test_nothing_that_is_sent_makes_a_line_or_a_colour_in_the_log(
     before = len(cat.log())
     for place in set(PLACES) - {"system", "user", "part", "assistant", "result", "arguments"}:
         http.post(CHAT, json=PLACES[place](FORGED))
+    for place in set(PLACES_OF_RESPONSES) - {"input", "instructions", "part", "said", "result", "arguments"}:
+        http.post(RESPONSES, json=PLACES_OF_RESPONSES[place](FORGED))
+    http.get(f"{RESPONSES}/%0AERROR%20forged-line%1b[31m")
     http.post(MESSAGE, json={"text": "hi", "user_id": FORGED})
     http.post(CHAT, json=chat(**{FORGED: 1, "logit_bias": {FORGED: 1}}))
     http.get("/v1/models/%0AERROR%20forged-line%1b[31m")

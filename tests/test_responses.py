@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import socket
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -212,6 +215,28 @@ class TestStream:
         assert response["error"]["code"] == "server_error"
         assert "SECRET" not in json.dumps(events)
 
+    def test_it_fails_when_its_time_is_over(self, http: httpx.Client, settings: Callable[..., None]) -> None:
+        settings(request_timeout=1)
+        last = events_of(http, {"input": ask(say=["one ", "two"], delay=30)})[-1]
+        assert last["type"] == "response.failed"
+        assert "1 seconds" in last["response"]["error"]["message"]
+        (message,) = last["response"]["output"]
+        assert (message["status"], message["content"][0]["text"]) == ("incomplete", "one ")
+        assert http.get(f"{RESPONSES}/{last['response']['id']}").status_code == 404
+        reply = http.post(RESPONSES, json={"model": "cheshire-cat", "input": ask(hang=True), "stream": True})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (504, "timeout")
+
+    def test_nothing_is_left_of_it_when_its_client_goes(
+        self, http: httpx.Client, upstream: Upstream, tag: str, until: Callable[..., None]
+    ) -> None:
+        body = {"model": "cheshire-cat", "stream": True, "input": ask(tag=tag, say=["one ", "two"], delay=60)}
+        with http.stream("POST", RESPONSES, json=body) as reply:
+            first = next(line for line in reply.iter_lines() if line.startswith("data: "))
+            place = f"{RESPONSES}/{json.loads(first.removeprefix('data: '))['response']['id']}"
+        upstream.wait(tag, state="left")
+        until(lambda: http.get(place).status_code == 404, "it is not under way any more")
+        assert http.post(f"{place}/cancel").status_code == 404
+
     def test_a_failure_before_them_keeps_its_status(self, http: httpx.Client) -> None:
         reply = http.post(RESPONSES, json={"model": "cheshire-cat", "stream": True, "input": ask(fail_status=500)})
         assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_error")
@@ -267,6 +292,39 @@ class TestFunctions:
         assert "hear" in names
         assert "look" not in names
 
+    def test_items_come_in_the_orders_that_clients_send(
+        self, http: httpx.Client, upstream: Upstream, tag: str
+    ) -> None:
+        def call(name: str) -> dict[str, Any]:
+            return {"type": "function_call", "call_id": name, "name": "look", "arguments": "{}", "id": f"fc_{name}"}
+
+        def result(name: str) -> dict[str, Any]:
+            return {"type": "function_call_output", "call_id": name, "output": f"saw {name}"}
+
+        thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+        said = {"role": "assistant", "content": "Hm.", "phase": "commentary"}
+        question = {"role": "user", "content": ask("Look.", tag=tag, say="ok")}
+        orders = (
+            ([call("a"), call("b"), result("a"), result("b")], "call ab, a, b"),
+            ([call("a"), call("b"), result("b"), result("a")], "call ab, b, a"),
+            ([call("a"), result("a"), call("b"), result("b")], "call a, a, call b, b"),
+            ([call("a"), result("a"), call("a"), result("a")], "call a, a, call a, a"),
+            ([thought, said, call("a"), thought, result("a")], "Hm. call a, a"),
+            ([call("a"), said, result("a")], "Hm. call a, a"),
+            ([said, said, call("a"), result("a")], "Hm.Hm. call a, a"),
+            ([call("a"), result("a"), said, thought, call("b"), result("b")], "call a, a, Hm. call b, b"),
+        )
+        for items, expected in (*orders, ([call("a"), question, result("a")], "call a, a, Look.")):
+            create(http, input=[question, *items], tools=[LOOK], store=False)
+            *_, record = upstream.wait(tag)
+            assert ", ".join(map(self.told, record["body"]["messages"][2:])) == expected
+
+    @staticmethod
+    def told(message: dict[str, Any]) -> str:
+        calls = "".join(call["id"] for call in message.get("tool_calls") or [])
+        text = text_of(message).removeprefix("saw ").split("\n")[0]
+        return f"{text} call {calls}".strip() if calls else text
+
 
 class TestStored:
     def test_it_can_be_had_again(self, client: OpenAI, somebody: str) -> None:
@@ -306,6 +364,62 @@ class TestStored:
         create(http, input=ask("Left", say="L"), previous_response_id=one["id"], user=somebody)
         create(http, input=ask("Right", tag=tag, say="R"), previous_response_id=one["id"], user=somebody)
         assert said_to(upstream, tag) == [("user", "One"), ("assistant", "1"), ("user", "Right")]
+
+    def test_two_at_once_go_on_from_one_response(self, http: httpx.Client, cat: Cat, somebody: str) -> None:
+        one = create(http, input=ask("One", say="1"), user=somebody)
+
+        async def both() -> list[Response]:
+            async with openai.AsyncOpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=60) as client:
+                return await asyncio.gather(
+                    *(
+                        client.responses.create(
+                            model="cheshire-cat",
+                            input=ask(say=[side, "!"], delay=0.2),
+                            previous_response_id=one["id"],
+                            user=somebody,
+                        )
+                        for side in ("Left", "Right")
+                    )
+                )
+
+        made = asyncio.run(both())
+        assert [each.output_text for each in made] == ["Left!", "Right!"]
+        for each in made:
+            assert http.get(f"{RESPONSES}/{each.id}", params={"user": somebody}).status_code == 200
+
+    def test_it_can_be_gone_on_from_and_nothing_be_kept(
+        self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+    ) -> None:
+        one = create(http, input=ask("One", say="1"), user=somebody)
+        two = create(
+            http, input=ask("Two", tag=tag, say="2"), previous_response_id=one["id"], user=somebody, store=False
+        )
+        assert said_to(upstream, tag) == [("user", "One"), ("assistant", "1"), ("user", "Two")]
+        refusal = refused(http, input="x", previous_response_id=two["id"], user=somebody)
+        assert refusal == (400, "previous_response_not_found", "previous_response_id")
+
+    def test_of_a_chain_whose_beginning_is_deleted_the_rest_goes_on(
+        self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+    ) -> None:
+        """Nothing is told of the result of a call that is not there any more: no LLM takes that."""
+        turns = [{"tool_calls": [{"name": "look", "arguments": "{}"}]}, {"say": "A garden."}]
+        one = create(http, input=ask("Look.", turns=turns), tools=[LOOK], user=somebody)
+        output = {"type": "function_call_output", "call_id": one["output"][0]["call_id"], "output": "roses"}
+        two = create(http, input=[output], previous_response_id=one["id"], tools=[LOOK], user=somebody)
+        three = create(http, input=ask("Three", say="3"), previous_response_id=two["id"], user=somebody)
+        assert http.delete(f"{RESPONSES}/{one['id']}", params={"user": somebody}).status_code == 200
+        create(http, input=ask("Four", tag=tag, say="4"), previous_response_id=three["id"], user=somebody)
+        assert said_to(upstream, tag) == [
+            ("assistant", "A garden."),
+            ("user", "Three"),
+            ("assistant", "3"),
+            ("user", "Four"),
+        ]
+
+    def test_it_is_not_streamed_again(self, http: httpx.Client) -> None:
+        made = create(http, input=ask(say="x"))
+        reply = http.get(f"{RESPONSES}/{made['id']}", params={"stream": "true"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "unsupported_parameter")
 
     def test_nobody_else_sees_it(self, http: httpx.Client, somebody: str) -> None:
         made = create(http, input=ask(say="secret"), user=somebody)
@@ -391,7 +505,8 @@ class TestCancel:
         response_id = self.id_of(lines)
         place = f"{cat.url}/custom{RESPONSES}/{response_id}"
         key = {"Authorization": f"Bearer {KEY}"}
-        assert httpx.get(place, headers=key).json()["status"] == "in_progress"
+        running = httpx.get(place, headers=key).json()
+        assert (running["status"], running["output"][0]["content"][0]["text"]) == ("in_progress", "one ")
         reply = httpx.post(f"{place}/cancel", headers=key, timeout=10)
         assert reply.status_code == 200, reply.text
         assert reply.json()["status"] == "cancelled"
@@ -401,6 +516,73 @@ class TestCancel:
         assert last["response"]["status"] == "cancelled"
         upstream.wait(tag, state="left")
         assert httpx.get(place, headers=key).json()["status"] == "cancelled"
+        again = httpx.post(f"{place}/cancel", headers=key)
+        assert (again.status_code, again.json()) == (200, reply.json())
+
+    def test_the_next_one_goes_on_from_what_it_said(
+        self,
+        held: tuple[httpx.Response, Iterator[str]],
+        cat: Cat,
+        client: OpenAI,
+        upstream: Upstream,
+        tag: str,
+    ) -> None:
+        _, lines = held
+        cancelled = client.responses.cancel(self.id_of(lines))
+        client.responses.create(
+            model="cheshire-cat", input=ask("Go on.", tag=f"{tag}2", say="ok"), previous_response_id=cancelled.id
+        )
+        assert said_to(upstream, f"{tag}2")[1:] == [("assistant", "one "), ("user", "Go on.")]
+
+    def test_a_client_that_reads_nothing_holds_nobody_up(
+        self,
+        cat: Cat,
+        http: httpx.Client,
+        settings: Callable[..., None],
+        until: Callable[..., None],
+    ) -> None:
+        settings(max_tokens=0)
+        body = json.dumps(
+            {"model": "cheshire-cat", "stream": True, "input": ask(say=["word " * 200], repeat=20_000)}
+        )
+        head = f"POST /custom{RESPONSES} HTTP/1.1\r\nHost: cat\r\nAuthorization: Bearer {KEY}\r\n"
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", cat.port))
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            begun = b""
+            while b'"response.in_progress"' not in begun:
+                begun += connection.recv(1000)
+            place = f"{RESPONSES}/resp_{begun.partition(b'resp_')[2][:32].decode()}"
+            sizes = [0, 0]
+
+            def is_stuck() -> bool:
+                sizes.append(len(http.get(place).content))
+                return sizes[-1] == sizes[-2] == sizes[-3] > 1_000_000
+
+            until(is_stuck, "no more is sent to it", timeout=60)
+            reply = http.post(f"{place}/cancel", timeout=20)
+            assert reply.json()["status"] == "cancelled"
+            assert http.get(place).json()["status"] == "cancelled"
+
+    def test_at_the_very_end_it_has_one_end(self, cat: Cat, client: OpenAI) -> None:
+        """Whichever comes first, the stream, the answer and what is kept say the same."""
+
+        def one(wait: float) -> tuple[str, str, str]:
+            told = client.responses.create(model="cheshire-cat", input=ask(say=["a "] * 5, delay=0.01), stream=True)
+            started = next(event for event in told if event.type == "response.created")
+            time.sleep(wait)
+            try:
+                status = str(client.responses.cancel(started.response.id).status)
+            except openai.BadRequestError:
+                status = "completed"
+            *_, last = told
+            assert last.type in ("response.completed", "response.incomplete")
+            return status, str(last.response.status), str(client.responses.retrieve(started.response.id).status)
+
+        with ThreadPoolExecutor(4) as pool:
+            for ends in pool.map(one, [n / 400 for n in range(40)]):
+                assert len({*ends}) == 1
 
     def test_one_that_has_ended(self, http: httpx.Client) -> None:
         made = create(http, input=ask(say="x"))
@@ -492,6 +674,21 @@ def test_it_counts_as_a_request(http: httpx.Client, settings: Callable[..., None
     settings(rate_limit_per_minute=2)
     reply = http.post(RESPONSES, json={"model": "cheshire-cat", "input": ask(say="x"), "user": somebody})
     assert reply.headers["x-ratelimit-remaining-requests"] == "1"
+
+
+def test_it_takes_a_place_while_it_runs(
+    http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str
+) -> None:
+    settings(max_concurrent_requests=1)
+    body = {"model": "cheshire-cat", "stream": True, "input": ask(tag=tag, say=["one ", "two"], delay=60)}
+    with http.stream("POST", RESPONSES, json=body) as reply:
+        lines = reply.iter_lines()
+        place = f"{RESPONSES}/{TestCancel.id_of(lines)}"
+        assert refused(http, input="x")[:2] == (503, "overloaded")
+        assert http.get(place).json()["status"] == "in_progress"
+        assert http.post(f"{place}/cancel").json()["status"] == "cancelled"
+        assert [*lines]
+    create(http, input=ask(say="x"))
 
 
 def test_many_at_once_get_each_their_own(cat: Cat) -> None:

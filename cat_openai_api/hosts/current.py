@@ -21,7 +21,7 @@ class _NoRoutes:
     def get(self, *_: Any, **__: Any) -> Callable[[Any], None]:
         return lambda _: None
 
-    post = get
+    post = delete = get
 
 
 if IS_CAT_1 or IS_CAT_2:

@@ -221,7 +221,7 @@ class ResponseRequest(WireRequest):
     tools: list[Annotated[FunctionTool, BeforeValidator(_a_function)]] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: Annotated[ToolChoice, BeforeValidator(_a_choice)] | None = None
     parallel_tool_calls: bool | None = None
-    metadata: dict[MetadataName, MetadataValue] | None = Field(None, max_length=MOST_METADATA)
+    metadata: dict[MetadataName, MetadataValue] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: str | None = Field(None, max_length=LONGEST_NAME)
     safety_identifier: str | None = Field(None, max_length=LONGEST_NAME)
@@ -256,6 +256,14 @@ class ResponseRequest(WireRequest):
         if sum(len(content) for content in contents if isinstance(content, list)) > MOST_PARTS:
             raise ValueError(f"more than {MOST_PARTS} content parts in all items together")
         return items
+
+    @field_validator("metadata", mode="before")
+    @classmethod
+    def _not_too_many_entries(cls, value: Any) -> Any:
+        """Each that is at fault makes an error of its own, so this comes first."""
+        if isinstance(value, dict) and len(value) > MOST_METADATA:
+            raise ValueError(f"at most {MOST_METADATA} entries")
+        return value
 
     @field_validator("background", "conversation", "prompt", "top_logprobs")
     @classmethod

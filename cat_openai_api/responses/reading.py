@@ -1,6 +1,6 @@
 """From the items of a request, and of the responses it goes on from, to the conversation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..conversation import Part, ToolCall
@@ -41,9 +41,31 @@ def read(
         items = [placed for placed in items[questions[-1] if questions else 0 :] if not _is_instruction(placed[1])]
     elif instructions:
         reader.reader.instructions([instructions])
-    for path, item in items:
+    for path, item in _results_first(items):
         reader.read(path, item)
     return reader.end()
+
+
+def _results_first(items: Sequence[Placed]) -> Iterator[Placed]:
+    """What a user said before the results of the calls were there comes behind them: no LLM takes it between."""
+    told: set[int] = set()
+    open_calls: set[str] = set()
+    for place, (path, item) in enumerate(items):
+        if place in told:
+            continue
+        if isinstance(item, FunctionCall):
+            open_calls.add(item.call_id)
+        elif isinstance(item, FunctionCallOutput):
+            open_calls.discard(item.call_id)
+        elif open_calls and _is_from(item, "user"):
+            for later in range(place + 1, len(items)):
+                result = items[later][1]
+                if isinstance(result, FunctionCallOutput) and result.call_id in open_calls:
+                    open_calls.discard(result.call_id)
+                    told.add(later)
+                    yield items[later]
+            open_calls.clear()
+        yield path, item
 
 
 def _is_from(item: Item, *roles: str) -> bool:

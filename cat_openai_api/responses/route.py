@@ -8,6 +8,7 @@ from starlette.responses import Response as HttpResponse
 
 from ..admission import person_meant
 from ..answer import answer
+from ..errors import invalid
 from ..hosts.port import Access, Person
 from ..routing import ApiRequest, delete, get, json_reply, post
 from ..wire import LONGEST_NAME
@@ -37,8 +38,16 @@ async def create_response(wanted: ResponseRequest, request: ApiRequest) -> HttpR
 
 
 @get(ONE, access=Access.READ, response_model=ResponseObject, summary="Retrieve a response")
-async def retrieve_response(response_id: str, request: ApiRequest, user: EndUser = None) -> HttpResponse:
+async def retrieve_response(
+    response_id: str,
+    request: ApiRequest,
+    *,
+    stream: Annotated[bool, Query(description="Not supported: a stream is had where it is asked for.")] = False,
+    user: EndUser = None,
+) -> HttpResponse:
     """One that is kept, or still under way."""
+    if stream:
+        raise invalid("stream", "not supported by this API; leave it out", "unsupported_parameter")
     return json_reply(await retrieved(await _person(request, user), response_id))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
@@ -45,6 +46,10 @@ REASONS: Mapping[str | None, Literal["max_output_tokens", "content_filter"]] = {
     "length": "max_output_tokens",
     "content_filter": "content_filter",
 }
+
+
+STALLED_SECONDS = 5.0
+"""How long a cancelled response waits for its client to take what it was sent."""
 
 
 class Inquiry:
@@ -183,13 +188,19 @@ class Response(Answer):
     async def cancel(self) -> ResponseObject:
         """End it, as if it had come to its end with what it has."""
         self.exchange.question.cancellation.cancel()
-        await self.ended.wait()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), STALLED_SECONDS)
+        if self.response.status == "in_progress":
+            self.response.output = self._growth.so_far("incomplete")
+            self.response.status = "cancelled"
         return self.response
 
     async def aclose(self) -> None:
-        await super().aclose()
-        _under_way.pop(self.response.id, None)
-        self.ended.set()
+        try:
+            await super().aclose()
+        finally:
+            _under_way.pop(self.response.id, None)
+            self.ended.set()
 
     def _opening(self) -> bytes:
         response = self.response.wire()

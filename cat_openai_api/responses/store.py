@@ -22,11 +22,12 @@ SECONDS_KEPT = 30 * 24 * 60 * 60
 @dataclass(frozen=True)
 class Stored:
     """`response`: as it was sent. `input`: what it answers, as `/input_items` lists it, without what was said
-    before. `at`: seconds since the epoch."""
+    before. `at`: seconds since the epoch. `size`: of both as JSON, in bytes."""
 
     response: dict[str, Any]
     input: list[dict[str, Any]]
     at: float
+    size: int
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -35,7 +36,7 @@ class Stored:
 
 async def keep(person: Person, response: Mapping[str, Any], input: list[dict[str, Any]]) -> bool:
     """Whether the response is kept now."""
-    stored = asdict(Stored(dict(response), input, time.time()))
+    stored = asdict(Stored(dict(response), input, time.time(), len(encode([response, input]))))
     try:
         await host.update(_key(person), lambda kept: _bounded({**_young(kept), response["id"]: stored}))
     except Exception:  # the storage's own, whichever it is: the reply is there all the same
@@ -77,7 +78,7 @@ def _bounded(kept: dict[str, Any]) -> dict[str, Any]:
     room = MOST_BYTES
     newest: list[tuple[str, Any]] = []
     for name, stored in list(reversed(kept.items()))[:MOST_RESPONSES]:
-        room -= len(encode(stored))
+        room -= stored["size"]
         if room < 0 and newest:
             break
         newest.append((name, stored))

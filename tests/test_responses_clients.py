@@ -1,0 +1,78 @@
+"""Programs that speak the Responses API, each in an environment of its own. `test_clients.py` has those of chat."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from client_environments import SCRIPTS, modules_for, node, python_for
+from host import Cat
+from test_clients import CAME, DINAH, check, installed, pictures, run
+from upstream import Upstream, text_of
+
+FIRST, SECOND = "The first of two.", CAME["chat"]
+MORE: dict[str, Any] = {
+    "previous": SECOND,
+    "session": SECOND,
+    "streamed tools": CAME["tools"],
+    "structured by a function": DINAH,
+    "streamed items": ["tool_called", "tool_output", "message_output_created"],
+    "input items": [FIRST, FIRST, SECOND],
+    "hand-off": ["Weather", CAME["tools"]],
+}
+"""What came of it, beside what comes of chat."""
+
+SDK = {"previous", "input items"}
+FRAMEWORK = {"previous", "streamed tools"}
+PYTHON = {
+    "openai-1.66": ("try_openai_responses.py", SDK),
+    "openai-1": ("try_openai_responses.py", SDK),
+    "openai-2": ("try_openai_responses.py", SDK),
+    "openai": ("try_openai_responses.py", SDK),
+    "openai-agents": ("try_openai_agents.py", FRAMEWORK | {"session", "streamed items", "hand-off"}),
+    "langchain": ("try_langchain_responses.py", FRAMEWORK | {"structured by a function"}),
+    "pydantic-ai": ("try_pydantic_ai_responses.py", FRAMEWORK | {"structured by a function"}),
+}
+NODE = {
+    "openai": ("try_openai_responses.mjs", SDK),
+    "ai-sdk-openai": ("try_ai_sdk_responses.mjs", FRAMEWORK | {"session"}),
+}
+"""Requirements, script, and what it does more than chat's."""
+
+
+def came_of(cat: Cat, upstream: Upstream, command: list[str], home: Path, more: set[str]) -> None:
+    shown, continued = pictures(upstream), continuations(upstream)
+    came = run(cat, command, home)
+    assert {name: came.pop(name) for name in more} == {name: MORE[name] for name in more}
+    check(came, {*CAME})
+    assert pictures(upstream) - shown == 1
+    assert continuations(upstream) - continued == len(more & {"previous", "session"})
+
+
+def continuations(upstream: Upstream) -> int:
+    """How many times an LLM was told of the first question and then asked the second."""
+    asked = [[text_of(message) for message in record["body"].get("messages", [])] for record in upstream.requests()]
+    return sum(FIRST in texts and texts[-1].startswith(SECOND) for texts in asked)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.mark.parametrize("client", PYTHON)
+def test_python(cat: Cat, upstream: Upstream, home: Path, client: str) -> None:
+    script, more = PYTHON[client]
+    with installed():
+        python = python_for(client)
+    came_of(cat, upstream, [str(python), "-P", str(SCRIPTS / script)], home, more)
+
+
+@pytest.mark.parametrize("client", NODE)
+def test_node(cat: Cat, upstream: Upstream, home: Path, client: str) -> None:
+    name, more = NODE[client]
+    with installed():
+        modules = modules_for(client)
+    # Node.js looks for modules beside the script.
+    script = modules / name
+    script.write_bytes((SCRIPTS / name).read_bytes())
+    came_of(cat, upstream, [str(node()), str(script)], home, more)
