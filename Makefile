@@ -6,6 +6,8 @@
 PORT ?= 1865
 ARGS =
 MINUTES = 5
+# Processes that share the tests, file by file, each with Cats of its own.
+WORKERS = 2
 # The folder core/ of a checkout of Cheshire Cat 1.9, and a Python 3.10 for it.
 CAT_CORE ?=
 PYTHON_V1 ?= python3.10
@@ -28,8 +30,9 @@ FIND_PYTHON_V1 := python="$(PYTHON_V1)"; "$$python" -c \
 ADMIN_PAGE := No panel here
 # The environment that says which Cat the tests and run_v1.py start.
 V1 = CAT=1.9 CAT_CORE="$$(realpath "$(CAT_CORE)")" CAT_PYTHON="$(CURDIR)/.venv-v1/bin/python"
+PARALLEL = --numprocesses $(WORKERS) --dist loadfile
 # These tests start no Cat, or choose it themselves.
-WITHOUT_DOUBLE := $(patsubst %,--ignore=tests/test_%.py,double other_cats rate_limiter remote_images settings_page tokens two_generations)
+WITHOUT_DOUBLE := $(patsubst %,--ignore=tests/test_%.py,docs double other_cats rate_limiter remote_images response_events settings_page tokens two_generations)
 
 # A finished install is brought up to date; the rest of an interrupted one is thrown away.
 # Arguments: the folder; shell code that sets $python; what to say when it finds none.
@@ -70,10 +73,10 @@ types: $(STAMP) ## check types
 	MYPYPATH=.dev $(PYTHON) -P -m mypy .dev/run.py .dev/run_v1.py
 
 unit: $(STAMP) ## run the tests (ARGS="-k name -x")
-	$(PYTHON) -P -m pytest $(ARGS)
+	$(PYTHON) -P -m pytest $(PARALLEL) $(ARGS)
 
 unit-double: $(STAMP) ## run them against the double of Cheshire Cat 1.9
-	CAT=double $(PYTHON) -P -m pytest $(WITHOUT_DOUBLE) $(ARGS)
+	CAT=double $(PYTHON) -P -m pytest $(PARALLEL) $(WITHOUT_DOUBLE) $(ARGS)
 
 test-v1: core-v1 $(STAMP) $(STAMP_V1) ## run them against Cheshire Cat 1.9 (CAT_CORE=folder core/ of its checkout)
 	$(V1) $(PYTHON) -P -m pytest $(ARGS)
@@ -82,8 +85,8 @@ bench: $(STAMP) ## measure what the plugin adds to a reply (ARGS=...)
 	$(PYTHON) .dev/bench.py $(ARGS)
 
 # Asked for with CAT=1.9, the Cat is the one that test-v1 tests.
-soak: $(if $(filter 1.9,$(CAT)),core-v1) $(STAMP) $(if $(filter 1.9,$(CAT)),$(STAMP_V1)) ## mixed traffic with random faults (MINUTES=5 SEED=...; CAT=1.9 CAT_CORE=...)
-	$(if $(filter 1.9,$(CAT)),$(V1)) $(PYTHON) .dev/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+soak: $(if $(filter 1.9,$(CAT)),core-v1) $(STAMP) $(if $(filter 1.9,$(CAT)),$(STAMP_V1)) ## mixed traffic with random faults (MINUTES=5 SEED=... USERS=...; CAT=1.9 CAT_CORE=...)
+	$(if $(filter 1.9,$(CAT)),$(V1)) $(PYTHON) .dev/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(USERS),--users $(USERS))
 
 # Its name has no version: on Cheshire Cat 1.9 a plugin is known by the name of its zip.
 zip: ## pack the plugin for a Cat: dist/cat_openai_api.zip

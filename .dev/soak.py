@@ -4,18 +4,20 @@ Each request has the upstream LLM say a token that no other request has, and kno
 somebody else's token, with less than was said or with something twice are counted and make the exit code 1. So do
 errors that neither the request nor what was done to the Cat at the time explains, and whatever grows in the Cat.
 
-What users say, Cheshire Cat 1.9 remembers for good, in its own memory. So nearly all requests to it say
-`store: false`, and what the others leave there is taken off before its growth is judged.
+Growth is measured from after a warm-up, in which all that is done to the Cat has been done, to the end, with the
+Cat idle both times. Memory is counted after Python's garbage and what the C library keeps of it are gone. Two
+things are not counted: what users said, which Cheshire Cat 1.9 remembers for good and which is deleted before,
+and the event loop's own threads, which grow to a fixed number.
 """
 
 import argparse
 import asyncio
 import json
 import math
+import os
 import random
 import re
 import socket
-import statistics
 import sys
 import tempfile
 import time
@@ -30,21 +32,23 @@ from typing import Any, TypeVar
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import httpx
-from host import KEY, ROOT, WHICH, Cat, make_cat
+from host import KEY, ROOT, WHICH, Cat, link_entries, make_cat
 from upstream import Upstream, complaint_about, script
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
-USERS, WINDOWS = 8, 3
+WINDOWS = 3
+"""Of each user: so many requests at once."""
 LONGEST_CHAT = 16
 """Messages."""
-IDLE_SECONDS = 8
-"""After which the servers have closed the connections that nobody uses."""
-MIB_REMEMBERED = 0 if WHICH == "2" else 0.2
-"""What one text takes in Cheshire Cat 1.9's own vector memory, as measured with nothing else going on."""
-SLACK = 5
-"""So many threads, tasks or sockets more than at the start are no growth: pools breathe."""
+WARM_UP_SECONDS = 300
+"""At most; a short soak has a shorter one."""
+IDLE_SECONDS = 12
+"""After which the servers have closed the connections that nobody uses, and AnyIO ends its threads."""
+MOST_GROWTH = 0.05
+LOOPS_OWN_THREADS = {"asyncio", "uvloop"}
+"""Those of its default executor, at most 32 and at most 4 more than there are processors."""
 
 TOKEN = re.compile(r"u(\d+)c(\d+)n\d+z")
 """The user's number, the chat's, and the request's own."""
@@ -84,6 +88,8 @@ SPELLS: dict[str, tuple[set[str], Json]] = {
 """Times in which the Cat refuses requests: with which errors, and what setting makes it."""
 DEEDS = ["save settings"] * 5 + ["short time-out", "few places", "rate limit", "history"] * 2
 DEEDS += ["LLM saved", "plugin off"]
+WARM_UP = ["save settings", *SPELLS, *["plugin off"] * 9]
+"""The first times that the plugin is off and on, memory is found for two of it."""
 
 
 @dataclass(frozen=True)
@@ -153,11 +159,34 @@ def verdict(asked: Asked, got: Got, excused: set[str]) -> str:
     return "ok" if got.ended and (heard == wanted or (asked.cut and heard)) else "LOST"
 
 
+@dataclass
+class Numbers:
+    """Of the Cat. `mib`: as it is, and tidied up."""
+
+    mib: tuple[int, int]
+    counts: dict[str, int]
+
+    def __str__(self) -> str:
+        return f"{self.mib[0]} MiB, tidied {self.mib[1]} MiB, {listed(self.counts)}"
+
+    def growth(self, before: "Numbers") -> float:
+        return self.mib[1] / before.mib[1] - 1
+
+    def more_than(self, before: "Numbers") -> dict[str, str]:
+        """Which counts have grown, and how."""
+        return {
+            name: f"{before.counts.get(name, 0)} {name} have become {count}"
+            for name, count in self.counts.items()
+            if count > before.counts.get(name, 0) and name not in ("texts remembered", "requests")
+        }
+
+
 class Soak:
     """The traffic's two ends, what is done to the Cat between them, and what came of it."""
 
     def __init__(self, cat: Cat, upstream: Upstream, seed: str) -> None:
         self.cat, self.upstream, self.seed = cat, upstream, seed
+        self.first = [*WARM_UP]
         self.rng = random.Random(seed)
         self.ends = 0.0
         self.serials = count()
@@ -174,8 +203,9 @@ class Soak:
         self.reports = httpx.AsyncClient(base_url=upstream.base_url.removesuffix("v1"), timeout=60)
 
     async def mischief(self) -> None:
-        while time.monotonic() < self.ends:
-            deed = self.rng.choice(DEEDS)
+        while self.first or time.monotonic() < self.ends:
+            pause = self.rng.uniform(1, 8) if not self.first else 1
+            deed = self.first.pop() if self.first else self.rng.choice(DEEDS)
             if deed in SPELLS:
                 self.spell_ended[deed] = math.inf
                 await self._cast(deed)
@@ -185,7 +215,7 @@ class Soak:
                     self.settings[name] = self.rng.random() < 0.5
                 self.settings["stream_after_hooks"] = self.rng.choice(["auto", "always", "never"])
                 await self.put()
-            await asyncio.sleep(self.rng.uniform(1, 8))
+            await asyncio.sleep(pause)
 
     async def _cast(self, spell: str) -> None:
         if spell == "LLM saved":
@@ -272,14 +302,59 @@ class Soak:
             if complaint := complaint_about(sent):
                 self.faults["OpenAI's LLM would say: " + re.sub(r"call_\w+", "…", complaint)] += 1
 
-    async def numbers(self) -> dict[str, int]:
-        numbers = {"MiB": self.cat.memory() // 2**20, "texts": self.remembered}
-        numbers |= {"threads": self.cat.threads(), "sockets": self.cat.sockets()}
-        numbers["LLM requests"] = await asyncio.to_thread(self.upstream.open_requests)
+    async def numbers(self) -> Numbers:
+        untidy = self.cat.memory()
+        await self._onlooker("tidy")
+        mib = untidy // 2**20, self.cat.memory() // 2**20
+        counts = {"texts remembered": self.remembered, "requests": self.outcomes.total()}
+        counts["LLM requests"] = await asyncio.to_thread(self.upstream.open_requests)
         # The test plugin tells names, and under load some task has none.
         with suppress(httpx.HTTPStatusError):
-            numbers["tasks"] = len(await asyncio.to_thread(self.cat.tasks))
+            counts["tasks"] = len(await asyncio.to_thread(self.cat.tasks))
+        return Numbers(mib, counts)
+
+    async def numbers_of_idle(self) -> Numbers:
+        """With all threads, by name, and sockets, by who is at the other end."""
+        if self.remembered and WHICH != "2":
+            await self.insist(lambda: self.cat.http.delete("/memory/collections/episodic").raise_for_status())
+        # An LLM that was just saved has no pool of connections yet, and what was left in the old one is closed.
+        await self.insist(lambda: self.cat.use_llm(self.upstream.base_url))
+        await asyncio.sleep(IDLE_SECONDS)
+        numbers = await self.numbers()
+        threads = (await self._onlooker("threads")).json()
+        own = {name: count for name, count in threads.items() if name not in LOOPS_OWN_THREADS}
+        others = self.cat.threads() - sum(threads.values())
+        numbers.counts |= {f"threads {name}": count for name, count in own.items()} | {"threads of no name": others}
+        numbers.counts |= self._sockets()
+        loops = sum(threads.values()) - sum(own.values())
+        if loops > min(32, (os.cpu_count() or 1) + 4):
+            self.faults[f"the event loop's {loops} own threads"] += 1
         return numbers
+
+    async def _onlooker(self, path: str) -> httpx.Response:
+        ask = self.cat.http.get
+        return await self.insist(lambda: ask(f"/onlooker/{path}").raise_for_status())
+
+    def _sockets(self) -> Counter[str]:
+        """As Linux tells: addresses are in hexadecimal, and state 0A is one that listens."""
+        process = Path("/proc") / str(self.cat.pid)
+        llms = httpx.URL(self.upstream.base_url).port
+        peers: dict[str, str] = {}
+        for table in ("tcp", "tcp6"):
+            for line in (process / "net" / table).read_text("ascii").splitlines()[1:]:
+                _, local, remote, state, *_, inode = line.split()[:10]
+                here, there = (int(address.rpartition(":")[2], 16) for address in (local, remote))
+                peers[f"socket:[{inode}]"] = (
+                    "sockets that listen" if state == "0A"
+                    else "sockets to clients" if here == self.cat.port
+                    else "sockets to the LLM" if there == llms
+                    else "sockets to others"
+                )  # fmt: skip
+        files = []
+        for descriptor in (process / "fd").iterdir():
+            with suppress(FileNotFoundError):
+                files.append(os.readlink(descriptor))
+        return Counter(peers.get(file, "sockets within") for file in files if file.startswith("socket:"))
 
 
 async def dribbled(content: bytes) -> AsyncIterator[bytes]:
@@ -385,22 +460,19 @@ class Talk:
         return got
 
 
-async def watch(soak: Soak, memory: list[float]) -> None:
+async def watch(soak: Soak) -> None:
     """Print the numbers each minute, until the end."""
-    began, before = time.monotonic(), soak.outcomes.total()
+    began, before, minutes = time.monotonic(), soak.outcomes.total(), 0
     while (now := time.monotonic()) < soak.ends:
         await asyncio.sleep(min(10, soak.ends - now))
-        memory.append(soak.cat.memory() / 2**20 - soak.remembered * MIB_REMEMBERED)
         await soak.reports.delete("/_test/requests")
-        if len(memory) % 6 == 0:
-            requests = {"requests": soak.outcomes.total() - before}
-            print(f"minute {len(memory) // 6}: {listed(await soak.numbers() | requests)}", flush=True)
+        if time.monotonic() - began > 60 * (minutes + 1) - 1:
+            minutes += 1
+            print(f"minute {minutes}: {await soak.numbers()}", flush=True)
     print(f"{(soak.outcomes.total() - before) / (time.monotonic() - began):.1f} requests/s", flush=True)
 
 
-async def traffic(
-    soak: Soak, talks: list[Talk], seconds: float, memory: list[float]
-) -> tuple[dict[str, int], Json]:
+async def traffic(soak: Soak, talks: list[Talk], seconds: float) -> tuple[Numbers, Json]:
     """Numbers of the Cat, and its objects, when it is idle again."""
     soak.ends = time.monotonic() + seconds
     await soak.put()
@@ -408,26 +480,16 @@ async def traffic(
         for talk in talks:
             group.create_task(talk.go_on())
         group.create_task(soak.mischief())
-        group.create_task(watch(soak, memory))
-    # An LLM that was just saved has no pool of connections yet, and what was left in the old one is closed.
-    await soak.insist(lambda: soak.cat.use_llm(soak.upstream.base_url))
-    await asyncio.sleep(IDLE_SECONDS)
-    objects = await soak.insist(soak.cat.objects)
-    return await soak.numbers(), objects
-
-
-def grows_steadily(memory: list[float]) -> bool:
-    """By 2 % from each third of the time to the next."""
-    third = len(memory) // 3
-    means = [statistics.mean(memory[at * third : (at + 1) * third]) for at in range(3)] if third else [1, 1, 1]
-    return means[0] * 1.02 < means[1] and means[1] * 1.02 < means[2]
+        group.create_task(watch(soak))
+    numbers = await soak.numbers_of_idle()
+    return numbers, await soak.insist(soak.cat.objects)
 
 
 def listed(outcomes: dict[str, int]) -> str:
     return ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
 
 
-def report(soak: Soak, start: dict[str, int], end: dict[str, int], memory: list[float]) -> bool:
+def report(soak: Soak, start: Numbers, end: Numbers) -> bool:
     """Whether all is well."""
     print("\nRequests, by what came of them")
     bad: Counter[str] = Counter()
@@ -437,37 +499,33 @@ def report(soak: Soak, start: dict[str, int], end: dict[str, int], memory: list[
         expected = {outcome: number for outcome, number in own.items() if outcome not in bad}
         print(f"  {kind:20}{sum(own.values()):6}   {listed(expected)}")
     print(f"Not as they should be: {listed(bad) or 'none'}", *soak.details[:30], sep="\n  ")
-    growth = (end["MiB"] - end["texts"] * MIB_REMEMBERED) / (start["MiB"] - start["texts"] * MIB_REMEMBERED) - 1
-    print(f"\nstart, idle: {listed(start)}\nend, idle:   {listed(end)}")
-    print(f"memory {growth:+.1%} (5 % are usual), without {MIB_REMEMBERED} MiB for each text remembered")
+    print(f"\nstart, idle: {start}\nend, idle:   {end}")
+    growth, grown = end.growth(start), end.more_than(start)
+    print(f"memory, tidied: {growth:+.1%}")
     print(f"failures of the Cat's own routes: {soak.cats_failures}")
     problems = [f"{number} {outcome}" for outcome, number in bad.items()]
     problems += [f"{number} times: {fault}" for fault, number in soak.faults.items()]
-    if growth > 0.2 and grows_steadily(memory):
-        problems.append(f"memory has grown by {growth:.0%}, and went on growing")
-    for name in ("threads", "tasks", "sockets", "LLM requests"):
-        before, after = start.get(name, 0), end.get(name, 0)
-        if after > before + (0 if name == "LLM requests" else SLACK):
-            problems += [f"{before} {name} have become {after}"]
+    problems += [f"memory has grown by {growth:.1%}"] if growth > MOST_GROWTH else []
+    problems += grown.values()
     print("\n".join(["\nNOT WELL", *problems] if problems else ["\nAll is well"]))
     return not problems
 
 
-async def soaked(soak: Soak, minutes: float) -> bool:
-    talks = [Talk(soak, user, window) for user in range(USERS) for window in range(WINDOWS)]
+async def soaked(soak: Soak, minutes: float, users: int) -> bool:
+    talks = [Talk(soak, user, window) for user in range(users) for window in range(WINDOWS)]
     print("Warming up", flush=True)
-    start, before = await traffic(soak, talks, min(60, 20 + minutes * 8), [])
-    print(f"start, idle: {listed(start)}", flush=True)
-    memory: list[float] = []
-    end, after = await traffic(soak, talks, minutes * 60, memory)
+    start, before = await traffic(soak, talks, min(WARM_UP_SECONDS, 60 + minutes * 20))
+    print(f"start, idle: {start}", flush=True)
+    end, after = await traffic(soak, talks, minutes * 60)
     more = Counter(after) - Counter(before)
     print("objects of the plugin, more than at the start:", listed(dict(more.most_common(8))) or "none")
-    return report(soak, start, end, memory)
+    return report(soak, start, end)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--users", type=int, default=8, help=f"each with {WINDOWS} requests at once")
     parser.add_argument("--seed", default=str(random.randrange(10**6)))
     options = parser.parse_args()
     log = ROOT / ".cat" / "soak.log"
@@ -475,10 +533,15 @@ def main() -> int:
     print(f"MINUTES={options.minutes:g} SEED={options.seed} CAT={WHICH}, whose log will be {log}", flush=True)
     upstream = Upstream.start(sys.executable)
     with tempfile.TemporaryDirectory() as folder:
-        cat = make_cat(Path(folder) / "home").start()
+        cat = make_cat(Path(folder) / "home")
+        link_entries(ROOT / ".dev" / "onlooker", cat.plugins / "onlooker")
+        cat.start()
         try:
+            if WHICH != "2":
+                cat.toggle("onlooker")
             cat.use_llm(upstream.base_url)
-            return 0 if asyncio.run(soaked(Soak(cat, upstream, options.seed), options.minutes)) else 1
+            soak = Soak(cat, upstream, options.seed)
+            return 0 if asyncio.run(soaked(soak, options.minutes, options.users)) else 1
         finally:
             log.write_text(cat.log(), "utf-8")
             cat.stop()

@@ -150,6 +150,15 @@ class RequestTooLarge(ApiError):
         super().__init__(f"The request is larger than {megabytes} MiB.", headers={"Connection": "close"})
 
 
+class RequestTooSlow(ApiError):
+    status = 408
+    code = "request_timeout"
+
+    def __init__(self, seconds: float) -> None:
+        message = f"The request did not arrive within {seconds:g} seconds."
+        super().__init__(message, headers={"Connection": "close"})
+
+
 class RateLimitExceeded(ApiError):
     status = 429
     type = "requests"

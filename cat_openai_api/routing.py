@@ -23,7 +23,7 @@ from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from .admission import admit, places, standing
-from .errors import ErrorReply, InternalError, InvalidRequest, RequestTooLarge, error_for
+from .errors import ErrorReply, InternalError, InvalidRequest, RequestTooLarge, RequestTooSlow, error_for
 from .hosts.current import endpoint, host
 from .hosts.port import Access, Caller, Person
 from .observation import CLIENT_GONE, Observation
@@ -97,20 +97,28 @@ class ApiRequest(Request):
         self.headers_for_reply.update(await standing(self.caller.person, settings, self._route.bucket))
 
     async def body(self) -> bytes:
-        """The whole body, read only as far as it is allowed to be long."""
+        """The whole body, read only as far as it is allowed to be long. Raises `RequestTooLarge` or
+        `RequestTooSlow`."""
         if not hasattr(self, "_body"):
-            declared = self.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-                raise RequestTooLarge(MAX_BODY_MEGABYTES)
-            chunks: list[bytes] = []
-            size = 0
-            async for chunk in self.stream():
-                size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise RequestTooLarge(MAX_BODY_MEGABYTES)
-                chunks.append(chunk)
-            self._body = b"".join(chunks)
+            seconds = (await self.settings()).request_timeout
+            try:
+                self._body = await asyncio.wait_for(self._read(), seconds or None)
+            except asyncio.TimeoutError:
+                raise RequestTooSlow(seconds) from None
         return self._body
+
+    async def _read(self) -> bytes:
+        declared = self.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+            raise RequestTooLarge(MAX_BODY_MEGABYTES)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise RequestTooLarge(MAX_BODY_MEGABYTES)
+            chunks.append(chunk)
+        return b"".join(chunks)
 
     async def json(self) -> Any:
         body = await self.body()

@@ -161,6 +161,22 @@ def check_next_request_works(cat: Cat) -> None:
     assert ask(cat, stream=True).text.endswith("data: [DONE]\n\n")
 
 
+def test_replies_that_are_cut_as_their_llm_ends_leave_no_connection(cat: Cat, nothing_left: NothingLeft) -> None:
+    said = script(say=["tea [st", "op] time"])
+    with nothing_left(), ThreadPoolExecutor(AT_ONCE) as pool:
+        for reply in pool.map(lambda _: ask(cat, said, stop="[stop]"), range(AT_ONCE * 10)):
+            assert reply.json()["choices"][0]["message"]["content"] == "tea "
+
+
+def test_off_and_on_again_leaves_no_routes_of_before(cat: Cat) -> None:
+    before = cat.objects()["WriteRoute"]
+    for _ in range(6):
+        cat.toggle("cat_openai_api")
+        cat.toggle("cat_openai_api")
+        check_next_request_works(cat)
+    assert cat.objects()["WriteRoute"] <= 3 * before
+
+
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
@@ -338,6 +354,19 @@ def test_a_client_that_sends_its_body_slowly_takes_no_place_and_gets_its_reply(
 MEGABYTE = 1024 * 1024
 ROOM = 4096
 """The least that the system keeps for a client that does not read."""
+
+
+def test_a_client_whose_body_never_ends_is_told_so(
+    cat: Cat, settings: Callable[..., None], nothing_left: NothingLeft
+) -> None:
+    settings(request_timeout=1)
+    head, body = on_the_wire("hi")
+    check_next_request_works(cat)
+    with nothing_left(), Wire(cat) as stopped:
+        stopped.send(head + body[:-1])
+        stopped.read_until(b'"code":"request_timeout"')
+        assert stopped.read() == b""
+    check_next_request_works(cat)
 
 
 def test_a_client_that_reads_slowly_slows_its_llm_and_nobody_else(

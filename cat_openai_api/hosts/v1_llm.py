@@ -8,7 +8,10 @@ import asyncio
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope
 
 from .detect import IS_CAT_1
 from .v1_models import Said, say
@@ -41,14 +44,15 @@ class Asker:
         self._loop = loop
         self._unread = unread
         self._ended = False
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: set[CancelScope] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: set[queue.SimpleQueue[Any]] = set()
 
     def end(self) -> None:
         """On the event loop: close the LLM's connection and have the thread raise `RunEnded`."""
         self._ended = True
-        for task in self._asking:
-            task.cancel()
+        for scope in self._asking:
+            scope.cancel()
         for answers in self._waiting:
             answers.put(RunEnded())
 
@@ -59,7 +63,8 @@ class Asker:
     def ask(self, stream: Callable[[], Any]) -> Iterator[Any]:
         """In the thread: what the asynchronous iterator made by `stream` yields. Raises what it raised."""
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._loop.call_soon_threadsafe(self._start, stream, answers)
+        # In an empty context: a connection keeps the one that it was opened in, and LangChain's holds the session.
+        self._loop.call_soon_threadsafe(self._start, stream, answers, context=Context())
         while True:
             answer = answers.get()
             if answer is None:
@@ -72,13 +77,22 @@ class Asker:
         if self._ended:
             answers.put(RunEnded())
             return
-        task = self._loop.create_task(self._pump(stream, answers))
-        self._asking.add(task)
         self._waiting.add(answers)
-        task.add_done_callback(self._asking.discard)
-        task.add_done_callback(lambda _: self._waiting.discard(answers))
+        task = self._loop.create_task(self._pump(stream, answers))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _pump(self, stream: Callable[[], Any], answers: "queue.SimpleQueue[Any]") -> None:
+        # Not the task itself is cancelled: that breaks off what HTTP clients do to close a connection, if they are
+        # just about it, and then it stays open for good.
+        with CancelScope() as scope:
+            self._asking.add(scope)
+            if not self._ended:
+                await self._put_answers(stream, answers)
+        self._asking.discard(scope)
+        self._waiting.discard(answers)
+
+    async def _put_answers(self, stream: Callable[[], Any], answers: "queue.SimpleQueue[Any]") -> None:
         try:
             # A run may end between two answers: what is not closed then is closed by nobody.
             async with aclosing(stream()) as said:
