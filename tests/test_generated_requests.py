@@ -1,7 +1,11 @@
-"""A thousand requests around each boundary: an answer, or a 400 of OpenAI's form, and never anything else."""
+"""A thousand requests around each boundary: an answer, or a 400 of OpenAI's form, and never anything else.
+
+`GENERATED_CASES=20000` makes it so many.
+"""
 
 import base64
 import json
+import os
 from typing import Any
 
 import httpx
@@ -111,7 +115,8 @@ messages = st.lists(
     max_size=4,
 )
 
-PLAYED = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CASES = int(os.environ.get("GENERATED_CASES", "1000"))
+PLAYED = settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SAID = {"role": "user", "content": script(say=["{", "}"])}
 
 
@@ -198,7 +203,7 @@ def test_embeddings_of_anything(http: httpx.Client, input: Any, fields: dict[str
     check(http, {"model": "cheshire-cat-embedder", "input": input, **fields}, "/v1/embeddings", "list")
 
 
-OFTEN_TAKEN = settings(PLAYED, max_examples=300)
+OFTEN_TAKEN = settings(PLAYED, max_examples=CASES * 3 // 10)
 """For requests of which a good part is answered by the whole pipeline."""
 
 chosen = st.sampled_from(["look", "nope"]).map(lambda name: {"type": "function", "name": name})
