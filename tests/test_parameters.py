@@ -1,10 +1,11 @@
 """What a client asks of the LLM reaches the LLM, of its own request alone."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from host import needs_agents
+from host import Cat, needs_agents
 from openai import AsyncOpenAI, OpenAI
 from upstream import Upstream, script
 
@@ -63,3 +64,21 @@ def test_a_request_without_them_sends_none(client: OpenAI, upstream: Upstream, t
     # Cat 1.9 has a temperature among its own settings.
     assert set(SAMPLING) & set(record["body"]) <= {"temperature"}
     assert record["body"].get("temperature") != SAMPLING["temperature"]
+
+
+@needs_agents
+def test_they_reach_an_llm_that_was_saved_anew_while_the_agent_used_a_tool(
+    client: OpenAI, cat: Cat, upstream: Upstream, tag: str
+) -> None:
+    turns = [{"tool_calls": [{"name": "nap", "arguments": {}}]}, {"say": "Well."}]
+    messages: Any = [{"role": "user", "content": script(tag=tag, turns=turns)}]
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(
+            client.chat.completions.create, model="cheshire-cat:alice", messages=messages, temperature=0.3
+        )
+        upstream.wait(tag)
+        cat.use_llm(upstream.base_url)
+        while not asking.done():
+            cat.http.post("/wonderland/wake").raise_for_status()
+        assert asking.result().choices[0].message.content == "Well."
+    assert [record["body"]["temperature"] for record in upstream.wait(tag, count=2)] == [0.3, 0.3]

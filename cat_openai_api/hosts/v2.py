@@ -156,8 +156,7 @@ class Cat2(Host):
         agent.directives = [*agent.directives, self._AddedByClient(instructions, client_tools)]
         task = Task(messages=await recalled(run), stream=live)
         voice = _Voice(agent, mailbox, llm.calls, with_steps=run.with_steps)
-        providers = await ccat().get_all("model_providers")
-        step_into(provider for provider in providers.values() if isinstance(provider, OpenAICompatibleProvider))
+        await _step_into_providers()
 
         async def answer() -> str:
             # This task has a context of its own, so the person and the stream are this run's alone.
@@ -228,6 +227,8 @@ class Cat2(Host):
 
         async def step(self, agent: Any) -> None:
             self.tools.next_step()
+            # Saving its settings makes a new provider, also while the run is under way.
+            await _step_into_providers()
 
 
 class _Guest(User):
@@ -296,6 +297,11 @@ def _join(messages: Iterable[str]) -> str:
 def _gap(before: str, after: str) -> str:
     """A paragraph between two messages of one reply, unless they bring white space of their own."""
     return "" if not before or before[-1].isspace() or after[0].isspace() else "\n\n"
+
+
+async def _step_into_providers() -> None:
+    providers = await ccat().get_all("model_providers")
+    step_into(provider for provider in providers.values() if isinstance(provider, OpenAICompatibleProvider))
 
 
 async def _provider(agent: Any) -> Any:

@@ -10,6 +10,8 @@ from cat.ambient import call_agent
 from cat.ambient.runtime import ccat
 from cat.types import Message, Task, TextContent
 
+awake = asyncio.Event()
+
 
 class Alice(Agent):
     slug = "alice"
@@ -32,6 +34,13 @@ class Alice(Agent):
     async def who_am_i(self) -> str:
         """Whom the run is for."""
         return f"{user.name} {user.id} {','.join(user.roles)}"
+
+    @tool
+    async def nap(self) -> str:
+        """Sleep until somebody wakes you."""
+        awake.clear()
+        await awake.wait()
+        return "awake"
 
 
 class Hatter(Agent):
@@ -84,6 +93,11 @@ class Gryphon(Agent):
 
     async def loop(self) -> None:
         raise asyncio.CancelledError
+
+
+@endpoint.post("/wonderland/wake", role="admin")
+async def wake() -> None:
+    awake.set()
 
 
 lost: dict[str, Any] = {}
