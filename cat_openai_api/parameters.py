@@ -1,23 +1,38 @@
 """Request fields that several API resources have in common (OpenAI API reference). Names, defaults and limits are
 OpenAI's."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from .wire import LONGEST_NAME, WireRequest, refuse
+from .errors import invalid
+from .wire import LONGEST_NAME, WireRequest, is_set, refuse
 
+MOST_MESSAGES = 2048
+MOST_TOOLS = 128
 MOST_STOPS = 4
-"""OpenAI's. It says nothing of the others."""
+"""Those three are OpenAI's; it says nothing of the others."""
+
+MOST_PARTS = 2048
+"""Content parts and calls in all messages together: the SDK behind a Cat takes most of a second for so many."""
 
 MOST_BIASES = 1024
 
 LONGEST_STOP = 1000
 """Characters: what may be the beginning of one is looked for after each token."""
 
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+
+FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
 StopSequence = Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]
 
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
+
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+ServiceTier: TypeAlias = Literal["auto", "default", "flex", "scale", "priority"]
 
 SAMPLING = {
     "temperature",
@@ -28,6 +43,55 @@ SAMPLING = {
     "logit_bias",
     "reasoning_effort",
 }
+
+
+def _not_supported(value: Any) -> Any:
+    if is_set(value):
+        refuse("not supported by this API; leave it out")
+    return value
+
+
+def a_function(tool: Any) -> Any:
+    """A tool, or a choice of one, before it is validated: those of other types are refused by their type."""
+    kind = tool.get("type", "function") if isinstance(tool, dict) else "function"
+    if kind != "function":
+        refuse(f"tools of type '{str(kind)[:100]}' are not supported, only 'function'")
+    return tool
+
+
+def known(name: str, offered: Mapping[str, Any], param: str) -> str:
+    """The name, which must be that of a function that is offered. Raises `InvalidRequest`."""
+    if name not in offered:
+        raise invalid(param, f"there is no function of the name '{name}' in the request")
+    return name
+
+
+def check_each_once(names: Sequence[str]) -> None:
+    """For validators. Raises ValueError."""
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"the name '{min(twice)}' stands there twice")
+
+
+def at_most(entries: int, what: str) -> BeforeValidator:
+    """Of an object. Each that is at fault makes an error of its own, so this comes first."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > entries:
+            raise ValueError(f"at most {entries} {what}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def count_parts(messages: Any, *fields: str) -> int:
+    """How many there are in those fields of all messages together, before anything is validated."""
+    lists = [
+        message.get(field)
+        for message in (messages if isinstance(messages, list) else ())
+        if isinstance(message, dict)
+        for field in fields
+    ]
+    return sum(len(parts) for parts in lists if isinstance(parts, list))
 
 
 def _some_tokens(value: int) -> int:
@@ -45,6 +109,8 @@ def _one_answer(value: int) -> int:
 TokenLimit = Annotated[int, Field(ge=-1), AfterValidator(_some_tokens)]
 """-1 is no limit, as for llama.cpp."""
 
+NotSupported = Annotated[Any, AfterValidator(_not_supported)]
+
 OneAnswer = Annotated[int, Field(ge=1), AfterValidator(_one_answer)]
 
 
@@ -52,32 +118,49 @@ class StreamOptions(WireRequest):
     include_usage: bool | None = None
 
 
-class ReplyParameters(WireRequest):
-    """What a client may want of a reply: whose it is, its form, its length, and how the LLM chooses its words."""
+class InputAudio(WireRequest):
+    data: str = Field(min_length=1, description="Base64.")
+    format: Literal["wav", "mp3"]
+
+
+class RefusalPart(WireRequest):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class TextFormat(WireRequest):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(WireRequest):
+    type: Literal["json_object"]
+
+
+class AskParameters(WireRequest):
+    """Whom a client asks for whom, and how the LLM chooses its words."""
 
     model: str = Field(min_length=1, max_length=LONGEST_NAME)
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: TokenLimit | None = Field(None, description="-1 is no limit, as for llama.cpp.")
     user: str | None = Field(None, max_length=LONGEST_NAME)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
+
+
+class ReplyParameters(AskParameters):
+    """All that a client may want of a completion, be it chat's or the older one."""
+
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenLimit | None = Field(None, description="-1 is no limit, as for llama.cpp.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=MOST_BIASES)
+    logit_bias: Annotated[
+        dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None, at_most(MOST_BIASES, "tokens")
+    ] = None
     n: OneAnswer | None = None
     stop: StopSequence | Annotated[list[StopSequence], Field(max_length=MOST_STOPS)] | None = Field(
         None, description="Up to 4 texts; none of them is sent."
     )
-
-    @field_validator("logit_bias", mode="before")
-    @classmethod
-    def _not_too_many_biases(cls, value: Any) -> Any:
-        """Each that is at fault makes an error of its own, so this comes first."""
-        if isinstance(value, dict) and len(value) > MOST_BIASES:
-            raise ValueError(f"at most {MOST_BIASES} tokens")
-        return value
 
     @property
     def includes_usage(self) -> bool:

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .conversation import Functions, JsonFormat
 from .errors import invalid
 from .hosts.current import host
 from .hosts.port import Cancellation, Kind
+from .models.serving import resolve_model
 from .reading import Reading
 from .structured import SchemaRefused, check_schema
+
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 
 @dataclass(frozen=True)
@@ -42,19 +46,33 @@ def new_id(prefix: str) -> str:
     return prefix + uuid4().hex
 
 
-async def check_format(path: str, format: JsonFormat | None) -> None:
-    """`path`: that of the JSON schema. Raises `InvalidRequest` where the reply could not be checked."""
-    if format is None or format.schema is None:
-        return
-    try:
-        await check_schema(format.schema)
-    except SchemaRefused as problem:
-        raise invalid(path, str(problem)) from problem
+async def model_for(
+    asked_for: str,
+    settings: "Settings",
+    reading: Reading,
+    functions: Functions | None,
+    format: JsonFormat | None,
+    *,
+    functions_at: str,
+    schema_at: str,
+) -> str:
+    """The id of the model that is asked for, which can take all of it. `functions_at`, `schema_at`: where in the
+    request they stand.
 
-
-async def check_kinds(model: str, kinds: Mapping[Kind, str]) -> None:
-    """`kinds`: and where each stands first. Raises `InvalidRequest` for one that the Cat's LLM has no place for."""
+    Raises `ModelNotFound`, and `InvalidRequest` for a schema that the reply could not be checked by, or what the
+    Cat's LLM has no place for.
+    """
+    if format is not None and format.schema is not None:
+        try:
+            await check_schema(format.schema)
+        except SchemaRefused as problem:
+            raise invalid(schema_at, str(problem)) from problem
+    model = resolve_model(asked_for, settings)
+    kinds: dict[Kind, str] = dict(reading.kinds)
+    if functions:
+        kinds[Functions] = functions_at
     for kind, path in kinds.items():
         if not await host.takes(model, kind):
             message = f"the LLM of this Cat takes no {kind.__name__.lower()}; leave it out"
             raise invalid(path, message, "unsupported_parameter")
+    return model

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..chunks import MARK, Chunks, around_mark
 from ..hosts.port import CallDelta, Refusal, Step, Text
 from ..reply import Delta
-from ..streamer import event
 from ..wire import encode
 
 
@@ -14,18 +14,13 @@ def told(steps: Iterable[Step]) -> str:
     return "".join(f"{step.text}\n\n" for step in steps)
 
 
-class Frame:
-    """`common`: what all chunks of the stream have in common, encoded once; what is None in it is left out.
-
-    `is_legacy`: calls have the older form, `function_call`.
-    """
+class Frame(Chunks):
+    """`is_legacy`: calls have the older form, `function_call`."""
 
     def __init__(self, common: Mapping[str, Any], *, include_usage: bool, is_legacy: bool) -> None:
-        self._common = {name: value for name, value in common.items() if value is not None}
+        super().__init__(common, include_usage=include_usage)
         self._is_legacy = is_legacy
-        # With include_usage OpenAI sends the field in every chunk, null in all but the last.
-        self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
-        self._before, self._after = self.chunk({"content": "\0"}).rsplit(b'"\\u0000"', 1)
+        self._before, self._after = around_mark(self.chunk({"content": MARK}))
 
     def opening(self, deltas: Sequence[Delta] = ()) -> bytes:
         """The chunk with the role: its content is null where the first thing said is no text."""
@@ -52,8 +47,4 @@ class Frame:
         return {"tool_calls": [{"index": delta.index, **begin, "function": function}]}
 
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return event({**self._common, "choices": [choice], **self._usage})
-
-    def usage(self, usage: dict[str, Any]) -> bytes:
-        return event({**self._common, "choices": [], "usage": usage})
+        return self.of({"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason})

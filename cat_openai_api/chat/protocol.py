@@ -6,36 +6,39 @@ Names, defaults and limits are OpenAI's.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ..conversation import Functions, JsonFormat
 from ..errors import invalid
-from ..parameters import ReplyParameters, TokenLimit
+from ..parameters import (
+    MOST_MESSAGES,
+    MOST_PARTS,
+    MOST_TOOLS,
+    FunctionName,
+    InputAudio,
+    JsonObjectFormat,
+    Name,
+    NotSupported,
+    ReasoningEffort,
+    RefusalPart,
+    ReplyParameters,
+    ServiceTier,
+    TextFormat,
+    TokenLimit,
+    a_function,
+    check_each_once,
+    count_parts,
+    known,
+)
 from ..usage import CompletionUsage
 from ..wire import LONGEST_NAME, WireReply, WireRequest, is_set, refuse
 
-MOST_MESSAGES = 2048
-MOST_TOOLS = 128
-"""Those two are OpenAI's; it says nothing of the other."""
-
-MOST_PARTS = 2048
-"""Content parts and calls in all messages together: the SDK behind a Cat takes most of a second for so many."""
-
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
-
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
-
-FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
 class TextPart(WireRequest):
     type: Literal["text"]
     text: str
-
-
-class RefusalPart(WireRequest):
-    type: Literal["refusal"]
-    refusal: str
 
 
 class ImageUrl(WireRequest):
@@ -46,11 +49,6 @@ class ImageUrl(WireRequest):
 class ImagePart(WireRequest):
     type: Literal["image_url"]
     image_url: ImageUrl
-
-
-class InputAudio(WireRequest):
-    data: str = Field(min_length=1, description="Base64.")
-    format: Literal["wav", "mp3"]
 
 
 class AudioPart(WireRequest):
@@ -149,13 +147,6 @@ class Tool(WireRequest):
     type: str
     function: FunctionDefinition
 
-    @model_validator(mode="before")
-    @classmethod
-    def _a_function(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("type", "function") != "function":
-            refuse(f"tools of type '{value['type']}' are not supported, only 'function'")
-        return value
-
 
 class FunctionChoice(WireRequest):
     name: Name
@@ -181,14 +172,6 @@ ToolChoice = (
 )
 
 
-class TextFormat(WireRequest):
-    type: Literal["text"]
-
-
-class JsonObjectFormat(WireRequest):
-    type: Literal["json_object"]
-
-
 class JsonSchema(WireRequest):
     name: FunctionName
     description: str | None = None
@@ -212,9 +195,9 @@ class ChatCompletionRequest(ReplyParameters):
     )
     max_completion_tokens: TokenLimit | None = Field(None, description="Newer name of max_tokens.")
     safety_identifier: str | None = Field(None, max_length=LONGEST_NAME)
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    reasoning_effort: ReasoningEffort | None = None
     response_format: ResponseFormat | None = None
-    tools: list[Tool] | None = Field(None, max_length=MOST_TOOLS)
+    tools: list[Annotated[Tool, BeforeValidator(a_function)]] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: list[FunctionDefinition] | None = Field(
@@ -224,12 +207,12 @@ class ChatCompletionRequest(ReplyParameters):
         None, description="Older form of tool_choice."
     )
     store: bool | None = Field(None, description="False: the request leaves nothing in the Cat's memory.")
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
-    logprobs: Any = None
-    top_logprobs: Any = None
+    service_tier: ServiceTier | None = None
+    logprobs: NotSupported = None
+    top_logprobs: NotSupported = None
     modalities: list[str] | None = Field(None, max_length=8)
-    audio: Any = None
-    prediction: Any = None
+    audio: NotSupported = None
+    prediction: NotSupported = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -247,14 +230,8 @@ class ChatCompletionRequest(ReplyParameters):
     @field_validator("messages", mode="before")
     @classmethod
     def _not_too_many_parts(cls, messages: Any) -> Any:
-        """First, for the same reason."""
-        lists = [
-            message.get(name)
-            for message in (messages if isinstance(messages, list) else ())
-            if isinstance(message, dict)
-            for name in ("content", "tool_calls")
-        ]
-        if sum(len(parts) for parts in lists if isinstance(parts, list)) > MOST_PARTS:
+        """Each that is at fault makes an error of its own, so this comes first."""
+        if count_parts(messages, "content", "tool_calls") > MOST_PARTS:
             raise ValueError(f"more than {MOST_PARTS} content parts and tool calls in all messages together")
         return messages
 
@@ -272,21 +249,12 @@ class ChatCompletionRequest(ReplyParameters):
             refuse("replies are text; send ['text'] or leave it out")
         return value
 
-    @field_validator("logprobs", "top_logprobs", "audio", "prediction")
-    @classmethod
-    def _not_supported(cls, value: Any) -> Any:
-        if is_set(value):
-            refuse("not supported by this API; leave it out")
-        return value
-
     @field_validator("tools", "functions")
     @classmethod
     def _each_name_once(
         cls, value: list[Tool] | list[FunctionDefinition] | None
     ) -> list[Tool] | list[FunctionDefinition] | None:
-        names = [(item.function if isinstance(item, Tool) else item).name for item in value or []]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"the name '{min(twice)}' stands there twice")
+        check_each_once([(item.function if isinstance(item, Tool) else item).name for item in value or []])
         return value
 
     def client_functions(self) -> Functions | None:
@@ -334,13 +302,6 @@ class ChatCompletionRequest(ReplyParameters):
         if isinstance(self.response_format, JsonObjectFormat):
             return JsonFormat(wire)
         return JsonFormat(wire, self.response_format.json_schema.schema_)
-
-
-def known(name: str, offered: Mapping[str, Any], param: str) -> str:
-    """The name, which must be that of a function that is offered. Raises `InvalidRequest`."""
-    if name not in offered:
-        raise invalid(param, f"there is no function of the name '{name}' in the request")
-    return name
 
 
 class FunctionCall(WireReply):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ..conversation import Part, ToolCall
 from ..errors import invalid
+from ..parameters import RefusalPart
 from ..reading import Reader, Reading
 from .protocol import (
     AssistantMessage,
@@ -12,7 +13,6 @@ from .protocol import (
     FilePart,
     FunctionMessage,
     ImagePart,
-    RefusalPart,
     RequestMessage,
     SystemMessage,
     TextPart,

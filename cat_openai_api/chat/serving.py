@@ -5,11 +5,8 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from ..answer import Answer, Exchange
-from ..conversation import Functions
 from ..errors import ApiError
-from ..hosts.port import Kind
-from ..models.serving import resolve_model
-from ..question import Question, check_format, check_kinds, new_id
+from ..question import Question, model_for, new_id
 from ..streamer import DONE, event
 from ..usage import CompletionUsage
 from .background import is_background_task
@@ -35,12 +32,15 @@ async def understand(wanted: ChatCompletionRequest, settings: "Settings") -> Que
     is_kept = settings.history == "cat" and not in_background
     reading = read(wanted.messages, fetches_images=settings.fetch_remote_images, since_the_question=is_kept)
     functions, format = wanted.client_functions(), wanted.json_format()
-    await check_format("response_format.json_schema.schema", format)
-    model = resolve_model(wanted.model, settings)
-    kinds: dict[Kind, str] = dict(reading.kinds)
-    if functions:
-        kinds[Functions] = "tools" if wanted.tools else "functions"
-    await check_kinds(model, kinds)
+    model = await model_for(
+        wanted.model,
+        settings,
+        reading,
+        functions,
+        format,
+        functions_at="tools" if wanted.tools else "functions",
+        schema_at="response_format.json_schema.schema",
+    )
     return Question(
         id=new_id("chatcmpl-"),
         asked_for=wanted.model,

@@ -5,12 +5,12 @@ Names, defaults and limits are OpenAI's.
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, PlainValidator, WithJsonSchema, field_validator
+from pydantic import ConfigDict, PlainValidator, WithJsonSchema
 
-from ..parameters import OneAnswer, ReplyParameters
+from ..parameters import NotSupported, OneAnswer, ReplyParameters
 from ..texts import SCHEMA, TextOrTokens, listed
 from ..usage import CompletionUsage
-from ..wire import WireReply, is_set, refuse
+from ..wire import WireReply
 
 MOST_PROMPTS = 16
 """OpenAI says nothing of it; here each is a question to the Cat, one after the other."""
@@ -25,18 +25,11 @@ def _prompts(value: Any) -> list[TextOrTokens]:
 class CompletionRequest(ReplyParameters):
     prompt: Annotated[list[TextOrTokens], PlainValidator(_prompts), WithJsonSchema(SCHEMA)]
     best_of: OneAnswer | None = None
-    echo: Any = None
-    logprobs: Any = None
-    suffix: Any = None
+    echo: NotSupported = None
+    logprobs: NotSupported = None
+    suffix: NotSupported = None
 
     model_config = ConfigDict(json_schema_extra={"example": {"model": "cheshire-cat", "prompt": "Who are you?"}})
-
-    @field_validator("echo", "logprobs", "suffix")
-    @classmethod
-    def _not_supported(cls, value: Any) -> Any:
-        if is_set(value):
-            refuse("not supported by this API; leave it out")
-        return value
 
 
 class Choice(WireReply):

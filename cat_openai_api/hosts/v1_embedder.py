@@ -4,11 +4,10 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import EmbedderFailed
 from .detect import IS_CAT_1
-from .port import DimensionsRefused, Embedder, Embeddings
+from .port import Embedder, Embeddings
 from .v1_rewrites import with_fields
-from .vectors import Vector, batches, is_about_dimensions, vectors_of
+from .vectors import Vector, batches, failures, vectors_of
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.db.crud import get_setting_by_name
@@ -55,14 +54,8 @@ class _Embedder1(Embedder):
             return vectors
 
         try:
-            return Embeddings(await self._in_a_thread(embed))
-        except DimensionsRefused:
-            raise
-        except Exception as error:
-            if dimensions is not None and is_about_dimensions(error):
-                raise DimensionsRefused from error
-            log.error(f"OpenAI API: the embedder failed: {type(error).__name__}")
-            raise EmbedderFailed from error
+            with failures(dimensions, log.error):
+                return Embeddings(await self._in_a_thread(embed))
         finally:
             nobody_waits.set()
 

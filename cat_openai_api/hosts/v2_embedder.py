@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import EmbedderFailed
 from .detect import IS_CAT_2
-from .port import DimensionsRefused, Embedder, Embeddings
-from .vectors import Vector, batches, is_about_dimensions, vectors_of
+from .port import Embedder, Embeddings
+from .vectors import Vector, batches, failures, vectors_of
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat import log
@@ -73,15 +72,8 @@ class _Embedder2(Embedder):
         self.model = model
 
     async def embed(self, texts: Sequence[str], dimensions: int | None) -> Embeddings:
-        try:
+        with failures(dimensions, log.error):
             return await self._embed(texts, dimensions)
-        except DimensionsRefused:
-            raise
-        except Exception as error:
-            if dimensions is not None and is_about_dimensions(error):
-                raise DimensionsRefused from error
-            log.error(f"OpenAI API: the embedder failed: {type(error).__name__}")
-            raise EmbedderFailed from error
 
     @abstractmethod
     async def _embed(self, texts: Sequence[str], dimensions: int | None) -> Embeddings: ...

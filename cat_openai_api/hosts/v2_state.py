@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..bounds import Record, newest, young
 from ..conversation import ToolCall, Turn
 from ..wire import encode
 from .detect import IS_CAT_2
@@ -92,21 +93,12 @@ def _with_ids(messages: list[Any], turn: Turn) -> list[Any]:
     return messages
 
 
-def _young(record: dict[str, Any] | None) -> dict[str, Any]:
-    """By key, oldest first."""
-    return {key: entry for key, entry in (record or {}).items() if entry["at"] > time.time() - SECONDS_KEPT}
+def _young(record: Record | None) -> Record:
+    return young(record, SECONDS_KEPT)
 
 
-def _bounded(record: dict[str, Any]) -> dict[str, Any]:
-    """The newest that there is room for; in any case the newest."""
-    room = MOST_BYTES
-    kept: dict[str, Any] = {}
-    for key, entry in list(reversed(record.items()))[:MOST_KEPT]:
-        room -= len(encode(entry))
-        if room < 0 and kept:
-            break
-        kept[key] = entry
-    return dict(reversed(kept.items()))
+def _bounded(record: Record) -> Record:
+    return newest(record, MOST_KEPT, MOST_BYTES, lambda entry: len(encode(entry)))
 
 
 def _key(person: Person) -> str:

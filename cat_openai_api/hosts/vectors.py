@@ -1,9 +1,11 @@
 """What embedders give, checked, and in how many texts at once they are asked for it."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
+from ..errors import EmbedderFailed
 from .port import DimensionsRefused
 
 Vector: TypeAlias = "array[float]"
@@ -35,6 +37,20 @@ def vectors_of(given: Iterable[Iterable[float]], texts: Sequence[str], dimension
     return vectors
 
 
-def is_about_dimensions(error: Exception) -> bool:
+@contextmanager
+def failures(dimensions: int | None, log_error: Callable[[str], object]) -> Iterator[None]:
+    """What an embedder raises becomes `DimensionsRefused`, or `EmbedderFailed` with a line in the Cat's log."""
+    try:
+        yield
+    except DimensionsRefused:
+        raise
+    except Exception as error:
+        if dimensions is not None and _is_about_dimensions(error):
+            raise DimensionsRefused from error
+        log_error(f"OpenAI API: the embedder failed: {type(error).__name__}")
+        raise EmbedderFailed from error
+
+
+def _is_about_dimensions(error: Exception) -> bool:
     """Whether a provider refuses a request for its `dimensions`."""
     return getattr(error, "status_code", None) in (400, 422) and "dimension" in str(error).lower()

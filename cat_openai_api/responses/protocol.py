@@ -8,9 +8,28 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
-from ..chat.protocol import MOST_MESSAGES, MOST_PARTS, MOST_TOOLS, FunctionName, InputAudio, Name, known
 from ..conversation import Functions, JsonFormat
 from ..errors import invalid
+from ..parameters import (
+    MOST_MESSAGES,
+    MOST_PARTS,
+    MOST_TOOLS,
+    AskParameters,
+    FunctionName,
+    InputAudio,
+    JsonObjectFormat,
+    Name,
+    NotSupported,
+    ReasoningEffort,
+    RefusalPart,
+    ServiceTier,
+    TextFormat,
+    a_function,
+    at_most,
+    check_each_once,
+    count_parts,
+    known,
+)
 from ..wire import LONGEST_NAME, WireReply, WireRequest, is_set, refuse
 
 MOST_METADATA = 16
@@ -66,11 +85,6 @@ class OutputTextPart(WireRequest):
     text: str
 
 
-class RefusalPart(WireRequest):
-    type: Literal["refusal"]
-    refusal: str
-
-
 TextPart: TypeAlias = InputText | OutputTextPart | RefusalPart
 Part: TypeAlias = TextPart | InputImage | InputFile | InputAudioPart
 Content: TypeAlias = (
@@ -78,36 +92,37 @@ Content: TypeAlias = (
 )
 
 
-class Message(WireRequest):
-    type: Literal["message"] = "message"
-    role: Literal["user", "assistant", "system", "developer"]
-    content: Content
+class NamedItem(WireRequest):
     id: str | None = Field(None, max_length=LONGEST_NAME)
+
+
+class ItemWithStatus(NamedItem):
     status: ItemStatus | None = None
 
 
-class FunctionCall(WireRequest):
+class Message(ItemWithStatus):
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Content
+
+
+class FunctionCall(ItemWithStatus):
     type: Literal["function_call"]
     call_id: Name
     name: Name
     arguments: str
-    id: str | None = Field(None, max_length=LONGEST_NAME)
-    status: ItemStatus | None = None
 
 
-class FunctionCallOutput(WireRequest):
+class FunctionCallOutput(ItemWithStatus):
     type: Literal["function_call_output"]
     call_id: Name
     output: Content
-    id: str | None = Field(None, max_length=LONGEST_NAME)
-    status: ItemStatus | None = None
 
 
-class Reasoning(WireRequest):
+class Reasoning(NamedItem):
     """It is taken and not looked at: a Cat makes up its mind anew."""
 
     type: Literal["reasoning"]
-    id: str | None = Field(None, max_length=LONGEST_NAME)
 
 
 class ItemReference(WireRequest):
@@ -145,13 +160,6 @@ class FunctionTool(WireRequest):
     strict: bool | None = None
 
 
-def _a_function(tool: Any) -> Any:
-    kind = tool.get("type", "function") if isinstance(tool, dict) else "function"
-    if kind != "function":
-        refuse(f"tools of type '{str(kind)[:100]}' are not supported, only 'function'")
-    return tool
-
-
 class NamedFunction(WireRequest):
     type: Literal["function"]
     name: Name
@@ -160,7 +168,7 @@ class NamedFunction(WireRequest):
 class AllowedTools(WireRequest):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[Annotated[NamedFunction, BeforeValidator(_a_function)]] = Field(min_length=1, max_length=MOST_TOOLS)
+    tools: list[Annotated[NamedFunction, BeforeValidator(a_function)]] = Field(min_length=1, max_length=MOST_TOOLS)
 
 
 def _a_choice(choice: Any) -> Any:
@@ -173,14 +181,6 @@ def _a_choice(choice: Any) -> Any:
 ToolChoice: TypeAlias = (
     Literal["none", "auto", "required"] | Annotated[NamedFunction | AllowedTools, Field(discriminator="type")]
 )
-
-
-class TextFormat(WireRequest):
-    type: Literal["text"]
-
-
-class JsonObjectFormat(WireRequest):
-    type: Literal["json_object"]
 
 
 class JsonSchemaFormat(WireRequest):
@@ -196,11 +196,10 @@ class TextOptions(WireRequest):
 
 
 class ReasoningOptions(WireRequest):
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    effort: ReasoningEffort | None = None
 
 
-class ResponseRequest(WireRequest):
-    model: str = Field(min_length=1, max_length=LONGEST_NAME)
+class ResponseRequest(AskParameters):
     input: (
         Annotated[str, StringConstraints(min_length=1)]
         | Annotated[
@@ -208,29 +207,25 @@ class ResponseRequest(WireRequest):
         ]
     )
     instructions: str | None = Field(None, description="Added to the Cat's own prompt, for this response alone.")
-    stream: bool | None = None
     previous_response_id: str | None = Field(
         None, max_length=LONGEST_NAME, description="The response to go on from."
     )
     store: bool | None = Field(None, description="False: nothing is kept, and nothing is left in the Cat's memory.")
     max_output_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, ge=0, le=1)
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
-    tools: list[Annotated[FunctionTool, BeforeValidator(_a_function)]] | None = Field(None, max_length=MOST_TOOLS)
+    tools: list[Annotated[FunctionTool, BeforeValidator(a_function)]] | None = Field(None, max_length=MOST_TOOLS)
     tool_choice: Annotated[ToolChoice, BeforeValidator(_a_choice)] | None = None
     parallel_tool_calls: bool | None = None
-    metadata: dict[MetadataName, MetadataValue] | None = None
+    metadata: Annotated[dict[MetadataName, MetadataValue] | None, at_most(MOST_METADATA, "entries")] = None
     truncation: Literal["auto", "disabled"] | None = None
-    user: str | None = Field(None, max_length=LONGEST_NAME)
     safety_identifier: str | None = Field(None, max_length=LONGEST_NAME)
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: ServiceTier | None = None
     include: list[str] | None = Field(None, max_length=100)
-    background: Any = None
-    conversation: Any = None
-    prompt: Any = None
-    top_logprobs: Any = None
+    background: NotSupported = None
+    conversation: NotSupported = None
+    prompt: NotSupported = None
+    top_logprobs: NotSupported = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -247,30 +242,9 @@ class ResponseRequest(WireRequest):
     @classmethod
     def _not_too_many_parts(cls, items: Any) -> Any:
         """Each that is at fault makes an error of its own, so this comes first."""
-        contents = [
-            item.get(name)
-            for item in (items if isinstance(items, list) else ())
-            if isinstance(item, dict)
-            for name in ("content", "output")
-        ]
-        if sum(len(content) for content in contents if isinstance(content, list)) > MOST_PARTS:
+        if count_parts(items, "content", "output") > MOST_PARTS:
             raise ValueError(f"more than {MOST_PARTS} content parts in all items together")
         return items
-
-    @field_validator("metadata", mode="before")
-    @classmethod
-    def _not_too_many_entries(cls, value: Any) -> Any:
-        """Each that is at fault makes an error of its own, so this comes first."""
-        if isinstance(value, dict) and len(value) > MOST_METADATA:
-            raise ValueError(f"at most {MOST_METADATA} entries")
-        return value
-
-    @field_validator("background", "conversation", "prompt", "top_logprobs")
-    @classmethod
-    def _not_supported(cls, value: Any) -> Any:
-        if is_set(value):
-            refuse("not supported by this API; leave it out")
-        return value
 
     @field_validator("include")
     @classmethod
@@ -282,9 +256,7 @@ class ResponseRequest(WireRequest):
     @field_validator("tools")
     @classmethod
     def _each_name_once(cls, value: list[FunctionTool] | None) -> list[FunctionTool] | None:
-        names = [tool.name for tool in value or []]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"the name '{min(twice)}' stands there twice")
+        check_each_once([tool.name for tool in value or []])
         return value
 
     def sampling(self) -> dict[str, Any]:

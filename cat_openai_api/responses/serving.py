@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import TypeAdapter
 
 from ..answer import Answer, Exchange
-from ..conversation import Functions
 from ..errors import ApiError, ResponseNotFound, invalid
-from ..hosts.port import Kind, Person, RunCancelled, Usage
-from ..models.serving import resolve_model
-from ..question import Question, check_format, check_kinds, new_id
+from ..hosts.port import Person, RunCancelled, Usage
+from ..question import Question, model_for, new_id
 from .frames import Growth
 from .protocol import (
     DeletedResponse,
@@ -79,12 +77,9 @@ async def understand(wanted: ResponseRequest, person: Person, settings: "Setting
         since_the_question=is_kept,
     )
     functions, format = wanted.client_functions(), wanted.json_format()
-    await check_format("text.format.schema", format)
-    model = resolve_model(wanted.model, settings)
-    kinds: dict[Kind, str] = dict(reading.kinds)
-    if functions:
-        kinds[Functions] = "tools"
-    await check_kinds(model, kinds)
+    model = await model_for(
+        wanted.model, settings, reading, functions, format, functions_at="tools", schema_at="text.format.schema"
+    )
     question = Question(
         id=new_id("resp_"),
         asked_for=wanted.model,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..bounds import Record, newest, young
 from ..hosts.current import host
 from ..hosts.port import Person
 from ..wire import encode
@@ -69,20 +70,12 @@ def chain(kept: Mapping[str, Stored], last: str) -> list[Stored]:
     return found[::-1]
 
 
-def _young(kept: Any) -> dict[str, Any]:
-    return {name: stored for name, stored in (kept or {}).items() if stored["at"] > time.time() - SECONDS_KEPT}
+def _young(kept: Any) -> Record:
+    return young(kept, SECONDS_KEPT)
 
 
-def _bounded(kept: dict[str, Any]) -> dict[str, Any]:
-    """The newest that there is room for; in any case the newest."""
-    room = MOST_BYTES
-    newest: list[tuple[str, Any]] = []
-    for name, stored in list(reversed(kept.items()))[:MOST_RESPONSES]:
-        room -= stored["size"]
-        if room < 0 and newest:
-            break
-        newest.append((name, stored))
-    return dict(reversed(newest))
+def _bounded(kept: Record) -> Record:
+    return newest(kept, MOST_RESPONSES, MOST_BYTES, lambda stored: int(stored["size"]))
 
 
 def _key(person: Person) -> str:
