@@ -168,6 +168,22 @@ def test_replies_that_are_cut_as_their_llm_ends_leave_no_connection(cat: Cat, no
             assert reply.json()["choices"][0]["message"]["content"] == "tea "
 
 
+@pytest.mark.skipif(WHICH != "1.9", reason="the embedded database of vectors is Cheshire Cat 1.9's")
+def test_many_who_search_the_memory_at_once_take_no_more_room_than_one(cat: Cat) -> None:
+    def ask_often() -> None:
+        for _ in range(10):
+            ask_at_once(cat, "hi", 8)
+
+    ask_often()
+    for number in range(500):
+        point = {"content": f"tea {number}", "metadata": {"source": "user"}}
+        cat.http.post("/memory/collections/episodic/points", json=point).raise_for_status()
+    ask(cat)
+    before = cat.memory()
+    ask_often()
+    assert cat.memory() - before < 45 * 2**20
+
+
 def test_off_and_on_again_leaves_no_routes_of_before(cat: Cat) -> None:
     before = cat.objects()["WriteRoute"]
     for _ in range(6):

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +18,7 @@ from .mailbox import Mailbox
 from .port import THE_CAT, Access, Caller, Embedder, Event, Host, Kind, Person, Run, Step
 from .v1_embedder import configured_embedder
 from .v1_llm import Asker
+from .v1_memory import guard_memory
 from .v1_models import calls_functions, takes
 from .v1_session import Session
 from .v1_state import keep_in, kept_in
@@ -79,18 +79,6 @@ EXAMPLES: Mapping[Kind, Part] = {
 }
 """Of each kind one that the LLMs take that take any."""
 
-memory_lock = threading.RLock()
-
-GUARDED = (
-    "add_point",
-    "recall_memories_from_embedding",
-    "get_points",
-    "get_all_points",
-    "delete_points",
-    "delete_points_by_metadata_filter",
-)
-"""Methods of the vector memory's collections that use its database."""
-
 STOP_SECONDS = 1.0
 """How long the end of a run waits for a thread that is busy with something else than its LLM."""
 
@@ -102,28 +90,6 @@ async def _in_a_thread(work: Callable[[], Any]) -> Any:
             return await asyncio.get_running_loop().run_in_executor(thread, work)
         finally:
             thread.shutdown(wait=False)
-
-
-def _guard_memory() -> None:
-    """Have the Cat's memory used by one thread at a time, by its own chat too.
-
-    The embedded vector database is not made for threads: two chats at once break it, for all users, until the
-    Cat is started again. The collections are new ones after the embedder was changed, so each run looks.
-    It stays when the plugin is switched off: runs that are under way then still need it, and the same lock as
-    those that begin when it is on again.
-    """
-    for collection in CheshireCat().memory.vectors.collections.values():
-        for name in GUARDED:
-            if name not in vars(collection) and hasattr(collection, name):
-                setattr(collection, name, _one_at_a_time(getattr(collection, name)))
-
-
-def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with memory_lock:
-            return method(*args, **kwargs)
-
-    return call
 
 
 class Cat1(Host):
@@ -181,7 +147,7 @@ class Cat1(Host):
     async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         loop = asyncio.get_running_loop()
         mailbox = Mailbox(run)
-        _guard_memory()
+        guard_memory()
         session = Session(run, Asker(loop, mailbox.unread), loop, mailbox)
         mailbox.when_cut(session.asker.end)
         answering = asyncio.create_task(_in_a_thread(session.answer))

@@ -41,6 +41,9 @@ class VectorMemoryCollection:
         self._in_use = threading.Lock()
         self._is_broken = False
 
+    def db_is_remote(self) -> bool:
+        return False
+
     def add_point(self, content: str, vector: Embedding, metadata: dict[str, Any]) -> None:
         point = Point(uuid4().hex, Document(page_content=content, metadata=metadata), vector)
         with self._alone():
