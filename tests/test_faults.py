@@ -169,10 +169,15 @@ def test_replies_that_are_cut_as_their_llm_ends_leave_no_connection(cat: Cat, no
 
 
 @pytest.mark.skipif(WHICH != "1.9", reason="the embedded database of vectors is Cheshire Cat 1.9's")
-def test_many_who_search_the_memory_at_once_take_no_more_room_than_one(cat: Cat) -> None:
+def test_many_who_search_the_memory_at_once_take_no_more_room_than_one(cat: Cat, upstream: Upstream) -> None:
     def ask_often() -> None:
-        for _ in range(10):
-            ask_at_once(cat, "hi", 8)
+        for _ in range(4):
+            for _ in range(6):
+                ask_at_once(cat, "hi", 8)
+            # The Cat has other collections then, and other code of the plugin.
+            cat.use_llm(upstream.base_url)
+            cat.toggle("cat_openai_api")
+            cat.toggle("cat_openai_api")
 
     ask_often()
     for number in range(500):

@@ -1,8 +1,10 @@
 """Cheshire Cat 1.9's vector memory, which many runs use at once."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from inspect import getmembers, isfunction
+from threading import current_thread
 from typing import TYPE_CHECKING, Any
 
 from .detect import IS_CAT_1
@@ -10,44 +12,35 @@ from .detect import IS_CAT_1
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.looking_glass.cheshire_cat import CheshireCat
 
-GUARDED = (
-    "add_point",
-    "recall_memories_from_embedding",
-    "get_points",
-    "get_all_points",
-    "delete_points",
-    "delete_points_by_metadata_filter",
-)
-"""Methods of the vector memory's collections that use its database."""
-
-_here = threading.local()
-
-_memory_thread = ThreadPoolExecutor(1, "openai-api-memory", lambda: setattr(_here, "is_memory_thread", True))
+THREAD = "openai-api-memory"
 
 
 def guard_memory() -> None:
-    """Have the Cat's embedded memory used by one thread only, for the Cat's own chat too.
+    """Have the Cat's embedded vector database used in one thread only, by the Cat's own chat too.
 
-    The embedded vector database is not made for threads: two chats at once break it, for all users, until the
-    Cat is started again. A lock would do, but a search takes room for several copies of all vectors, and glibc
-    keeps such room for each of many threads: with 1,000 texts and nine chats at once some 180 MiB, for good.
+    It is not made for threads: two chats at once break it, for all users, until the Cat is started again. A lock
+    would do, but a search takes room for several copies of all vectors, and glibc keeps such room for each of many
+    threads: with 1,000 texts and nine chats at once some 180 MiB, for good.
 
-    A database on a server is left alone. The collections are new ones after the embedder was changed, so each run
-    looks. The guard stays when the plugin is switched off: runs that are under way then still need it, and the
-    same one as those that begin when it is on again.
+    The host has one client of that database for as long as it runs, and so the guard stays when the plugin is
+    switched off: runs that are under way still need it, and the same one as those that begin when it is on again.
+    A database on a server is left alone.
     """
-    for collection in CheshireCat().memory.vectors.collections.values():
-        if collection.db_is_remote():
-            continue
-        for name in GUARDED:
-            if name not in vars(collection) and hasattr(collection, name):
-                setattr(collection, name, _in_memory_thread(getattr(collection, name)))
+    vectors = CheshireCat().memory.vectors
+    client = vectors.local_vector_db
+    if client is None or client is not vectors.vector_db or "upsert" in vars(client):
+        return
+    thread = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
+    for name, _ in getmembers(type(client), isfunction):
+        if not name.startswith("_"):
+            setattr(client, name, _in_thread(thread, getattr(client, name)))
 
 
-def _in_memory_thread(method: Callable[..., Any]) -> Callable[..., Any]:
+def _in_thread(thread: ThreadPoolExecutor, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if getattr(_here, "is_memory_thread", False):
+        if current_thread().name.startswith(THREAD):
             return method(*args, **kwargs)
-        return _memory_thread.submit(method, *args, **kwargs).result()
+        return thread.submit(method, *args, **kwargs).result()
 
     return call

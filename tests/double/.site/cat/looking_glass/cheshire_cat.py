@@ -42,7 +42,7 @@ class _CheshireCat:
     def choose_llm(self, name: str, config: dict[str, Any]) -> None:
         save_setting("llm", {"name": name, "config": config})
         self._llm = self._load_llm()
-        self.memory = LongTermMemory(self.memory)
+        self.memory = LongTermMemory()
         self.mad_hatter.find_plugins()
 
     def choose_embedder(self, name: str, config: dict[str, Any]) -> None:

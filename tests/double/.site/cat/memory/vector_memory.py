@@ -33,43 +33,35 @@ class Point:
     vector: Embedding
 
 
-class VectorMemoryCollection:
-    """Breaks for good when two threads use it at once, as the real one does on its embedded database."""
+class QdrantClient:
+    """A database of its own in this process. Breaks for good when two threads use it at once, as the real one."""
 
-    def __init__(self, points: dict[str, Point]) -> None:
-        self.points = points
+    def __init__(self) -> None:
+        self._points: dict[str, dict[str, Point]] = {}
         self._in_use = threading.Lock()
         self._is_broken = False
 
-    def db_is_remote(self) -> bool:
-        return False
-
-    def add_point(self, content: str, vector: Embedding, metadata: dict[str, Any]) -> None:
-        point = Point(uuid4().hex, Document(page_content=content, metadata=metadata), vector)
+    def upsert(self, collection_name: str, point: Point) -> None:
         with self._alone():
-            self.points[point.id] = point
+            self._in(collection_name)[point.id] = point
 
-    def get_all_points(self) -> tuple[list[Point], None]:
+    def scroll(self, collection_name: str) -> list[Point]:
         with self._alone():
-            return list(self.points.values()), None
+            return list(self._in(collection_name).values())
 
-    def delete_points(self, points_ids: list[str]) -> None:
+    def delete(self, collection_name: str, ids: list[str]) -> None:
         with self._alone():
-            for point_id in points_ids:
-                del self.points[point_id]
+            for point_id in ids:
+                del self._in(collection_name)[point_id]
 
-    def recall_memories_from_embedding(
-        self, embedding: Embedding, metadata: dict[str, Any], k: int, threshold: float
-    ) -> list[tuple[Document, float, Embedding, str]]:
-        """The `k` documents most like it, best first, with their likeness, which is at least `threshold`."""
+    def query_points(self, collection_name: str, query: Embedding) -> list[tuple[Point, float]]:
+        """All, best first, with their likeness."""
         with self._alone():
-            scored = [
-                (point.document, _likeness(embedding, point.vector), point.vector, point.id)
-                for point in self.points.values()
-                if metadata.items() <= point.document.metadata.items()
-            ]
-        scored.sort(key=lambda found: found[1], reverse=True)
-        return [found for found in scored[:k] if found[1] >= threshold]
+            found = [(point, _likeness(query, point.vector)) for point in self._in(collection_name).values()]
+        return sorted(found, key=lambda one: one[1], reverse=True)
+
+    def _in(self, collection_name: str) -> dict[str, Point]:
+        return self._points.setdefault(collection_name, {})
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -85,22 +77,51 @@ class VectorMemoryCollection:
             self._in_use.release()
 
 
+class VectorMemoryCollection:
+    def __init__(self, client: QdrantClient, collection_name: str) -> None:
+        self.client = client
+        self.collection_name = collection_name
+
+    def add_point(self, content: str, vector: Embedding, metadata: dict[str, Any]) -> None:
+        point = Point(uuid4().hex, Document(page_content=content, metadata=metadata), vector)
+        self.client.upsert(self.collection_name, point)
+
+    def get_all_points(self) -> tuple[list[Point], None]:
+        return self.client.scroll(self.collection_name), None
+
+    def delete_points(self, points_ids: list[str]) -> None:
+        self.client.delete(self.collection_name, points_ids)
+
+    def recall_memories_from_embedding(
+        self, embedding: Embedding, metadata: dict[str, Any], k: int, threshold: float
+    ) -> list[tuple[Document, float, Embedding, str]]:
+        """The `k` documents most like it, best first, with their likeness, which is at least `threshold`."""
+        found = [
+            (point.document, likeness, point.vector, point.id)
+            for point, likeness in self.client.query_points(self.collection_name, embedding)
+            if metadata.items() <= point.document.metadata.items() and likeness >= threshold
+        ]
+        return found[:k]
+
+
 class VectorMemory:
-    def __init__(self, collections: dict[str, VectorMemoryCollection]) -> None:
-        self.collections = collections
+    local_vector_db: QdrantClient | None = None
+    """The client of the database, which is there for as long as the Cat runs."""
+
+    def __init__(self) -> None:
+        if VectorMemory.local_vector_db is None:
+            VectorMemory.local_vector_db = QdrantClient()
+        self.vector_db = VectorMemory.local_vector_db
+        self.collections = {
+            name: VectorMemoryCollection(self.vector_db, name) for name in ("episodic", "declarative", "procedural")
+        }
 
 
 class LongTermMemory:
-    """`before`: of which this is the next, with all that it knows; its objects are new."""
+    """Made anew when an LLM is chosen; what it knows is in the database."""
 
-    def __init__(self, before: LongTermMemory | None = None) -> None:
-        known = before.vectors.collections if before else {}
-        self.vectors = VectorMemory(
-            {
-                name: VectorMemoryCollection(known[name].points if name in known else {})
-                for name in ("episodic", "declarative", "procedural")
-            }
-        )
+    def __init__(self) -> None:
+        self.vectors = VectorMemory()
 
 
 def _likeness(one: Embedding, other: Embedding) -> float:
