@@ -32,7 +32,8 @@ def guard_memory() -> None:
         return
     thread = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
     for name, _ in getmembers(type(client), isfunction):
-        if not name.startswith("_"):
+        # It is closed when the interpreter ends, and no thread can be asked then.
+        if not name.startswith("_") and name != "close":
             setattr(client, name, _in_thread(thread, getattr(client, name)))
 
 
