@@ -26,6 +26,7 @@ class Observation:
     """One request, as far as it is known.
 
     `model`: the Cat's id of it, not the client's name. `error`: the one that the client gets, in whichever way.
+    `is_cancelled`: ended on purpose, by another request.
     `usage`: None where it is not known and nobody asked for it. `debug`: whether `path` is told too, what is no
     more than lengths and names of parts, and the error with its message.
     """
@@ -35,6 +36,7 @@ class Observation:
         self.stream: bool | None = None
         self.usage: Usage | None = None
         self.error: ApiError | None = None
+        self.is_cancelled = False
         self.debug = False
         self.path: dict[str, Any] = {}
         self._request_id = request_id
@@ -103,7 +105,7 @@ class Observation:
         if self.error is not None:
             is_refused = self.error.status < 500 or isinstance(self.error, Overloaded)
             return "refused" if is_refused else "failed"
-        was_left = self.stream and self._finish_reason is None
+        was_left = self.stream and self._finish_reason is None and not self.is_cancelled
         return "gone" if status == CLIENT_GONE or was_left else "ok"
 
     def _age(self) -> float:

@@ -173,10 +173,10 @@ class ApiRoute(APIRoute):
                 if self.access is Access.WRITE:
                     await api_request.show_standing()
                 response = await handle(api_request)
-            except (ClientGone, ClientDisconnect):
-                response = Response(status_code=CLIENT_GONE)
             except Exception as error:
-                response = _error_reply(error, api_request)
+                response = (
+                    Response(status_code=CLIENT_GONE) if _has_left(error) else _error_reply(error, api_request)
+                )
             for name, value in api_request.headers_for_reply.items():
                 response.headers.setdefault(name, value)
             if self.access is Access.WRITE and not isinstance(response, EventStream):
@@ -287,6 +287,11 @@ async def unless_gone(request: Request, work: Awaitable[T], within: float | None
     if not done:
         raise TimeoutError
     return working.result()
+
+
+def _has_left(error: Exception) -> bool:
+    """FastAPI reads the body, and makes a 400 of whatever goes wrong then."""
+    return isinstance(error, (ClientGone, ClientDisconnect)) or isinstance(error.__cause__, ClientDisconnect)
 
 
 async def _wait_for_disconnect(request: Request) -> None:

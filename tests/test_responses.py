@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -499,9 +500,14 @@ class TestCancel:
         raise AssertionError("the stream has ended")
 
     def test_one_that_runs(
-        self, held: tuple[httpx.Response, Iterator[str]], cat: Cat, upstream: Upstream, tag: str
+        self,
+        held: tuple[httpx.Response, Iterator[str]],
+        cat: Cat,
+        upstream: Upstream,
+        until: Callable[..., None],
+        tag: str,
     ) -> None:
-        _, lines = held
+        stream, lines = held
         response_id = self.id_of(lines)
         place = f"{cat.url}/custom{RESPONSES}/{response_id}"
         key = {"Authorization": f"Bearer {KEY}"}
@@ -515,6 +521,8 @@ class TestCancel:
         assert last["type"] == "response.incomplete"
         assert last["response"]["status"] == "cancelled"
         upstream.wait(tag, state="left")
+        told = re.compile(rf'"request":"{stream.headers["x-request-id"]}".*"outcome":"ok"')
+        until(lambda: bool(told.search(cat.log())), "the log says that nobody left")
         assert httpx.get(place, headers=key).json()["status"] == "cancelled"
         again = httpx.post(f"{place}/cancel", headers=key)
         assert (again.status_code, again.json()) == (200, reply.json())

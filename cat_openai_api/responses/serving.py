@@ -147,7 +147,7 @@ class Response(Answer):
                 for delta in deltas:
                     self._growth.take(delta)
         except RunCancelled:
-            self.response.status = "cancelled"
+            self._was_cancelled()
         await self._finish()
         return self.response
 
@@ -162,7 +162,7 @@ class Response(Answer):
                 yield opening + b"".join(map(self._growth.take, deltas))
                 opening = b""
         except RunCancelled:
-            self.response.status = "cancelled"
+            self._was_cancelled()
         rest = await self._finish()
         status = self.response.status
         last = "completed" if status == "completed" else "incomplete"
@@ -189,6 +189,10 @@ class Response(Answer):
             self.response.output = self._growth.so_far("incomplete")
             self.response.status = "cancelled"
         return self.response
+
+    def _was_cancelled(self) -> None:
+        self.response.status = "cancelled"
+        self.exchange.observation.is_cancelled = True
 
     async def aclose(self) -> None:
         try:
