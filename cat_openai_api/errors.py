@@ -195,6 +195,17 @@ class EmbedderFailed(UpstreamError):
         super().__init__("The Cat's embedder failed. The Cat's log has the details.")
 
 
+class StorageFailed(ApiError):
+    """The Cat's own storage cannot be read, or not be written to. What it said stays in the Cat's log."""
+
+    status = 503
+    type = "server_error"
+    code = "storage_failed"
+
+    def __init__(self) -> None:
+        super().__init__("The Cat's storage failed. The Cat's log has the details.")
+
+
 class InvalidModelOutput(ApiError):
     """The reply is not the JSON that was asked for."""
 

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from pydantic import TypeAdapter, ValidationError
 
 from .conversation import Turn
+from .errors import StorageFailed
 from .hosts.current import host
 from .hosts.port import Person
 from .wire import encode
@@ -43,7 +44,7 @@ class KeptConversation:
 
         try:
             await host.update(self._key, with_this)
-        except Exception:  # the storage's own, whichever it is: the reply is there all the same
+        except StorageFailed:  # the reply is there all the same
             host.log_error("OpenAI API: a conversation cannot be kept, the next message will not find this one")
 
 

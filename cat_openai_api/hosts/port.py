@@ -277,14 +277,17 @@ class Host(ABC):
 
     @abstractmethod
     async def load(self, key: str) -> Any:
-        """What is saved under the key in the Cat's own storage; None where nothing is (any more)."""
+        """What is saved under the key in the Cat's own storage; None where nothing is (any more).
+
+        Raises `StorageFailed`.
+        """
 
     @abstractmethod
     async def update(self, key: str, change: Callable[[Any], Any]) -> None:
         """Save under the key what `change` makes of what `load` would give: a JSON value.
 
         It is kept for as long as the Cat's storage keeps anything, and nothing is lost that another Cat on that
-        storage saves at the same time. Raises what the storage raises.
+        storage saves at the same time. Raises `StorageFailed`.
         """
 
     def log_request(self, request: Mapping[str, Any]) -> None:

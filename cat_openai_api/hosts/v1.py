@@ -16,6 +16,7 @@ from ..errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from .detect import IS_CAT_1
 from .mailbox import Mailbox
 from .port import THE_CAT, Access, Caller, Embedder, Event, Host, Kind, Person, Run, Step
+from .storage import storage_failures
 from .v1_embedder import configured_embedder
 from .v1_llm import Asker
 from .v1_memory import guard_memory
@@ -177,7 +178,8 @@ class Cat1(Host):
 
     async def update(self, key: str, change: Callable[[Any], Any]) -> None:
         cache = CheshireCat().cache
-        keep_in(cache, key, change(kept_in(cache, key)), seconds=-1)
+        with storage_failures(log.error):
+            keep_in(cache, key, change(kept_in(cache, key)), seconds=-1)
 
     def log_info(self, message: str) -> None:
         log.info(message)

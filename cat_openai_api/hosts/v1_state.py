@@ -39,9 +39,23 @@ def restore(state: dict[str, Any], memory: Any, session: Any) -> None:
 def keep_in(cache: Any, key: str, value: Any, seconds: float) -> None:
     """Keep the value in the Cat's cache; -1 is for ever.
 
-    Raises whatever the cache raises, and then has nothing under the key: a full disk may take half a file.
+    Raises whatever the cache raises, and then has what it had before, where there is room for that.
     """
-    item = CacheItem(_name(key), value, seconds)
+    name = _name(key)
+    before = None
+    with suppress(Exception):
+        before = cache.get_item(name)
+    try:
+        _insert(cache, CacheItem(name, value, seconds))
+    except Exception:
+        if before is not None:
+            with suppress(Exception):
+                _insert(cache, before)
+        raise
+
+
+def _insert(cache: Any, item: Any) -> None:
+    """All or nothing: a full disk may take half a file, and what was in the file before is lost."""
     try:
         cache.insert(item)
     except Exception:

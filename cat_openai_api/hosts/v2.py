@@ -17,6 +17,7 @@ from .calls import ClientCalls, step_of
 from .detect import IS_CAT_2
 from .mailbox import Mailbox
 from .port import THE_CAT, Access, Caller, Embedder, Event, Host, Kind, Person, Run, Text
+from .storage import storage_failures
 from .v2_embedder import configured_embedder
 from .v2_llm import LLMOfRun, llm_of_run, step_into
 from .v2_state import keep, recalled
@@ -199,10 +200,12 @@ class Cat2(Host):
         return await configured_embedder()
 
     async def load(self, key: str) -> Any:
-        return await load(key)
+        with storage_failures(log.error):
+            return await load(key)
 
     async def update(self, key: str, change: Callable[[Any], Any]) -> None:
-        await update(key, change)
+        with storage_failures(log.error):
+            await update(key, change)
 
     def log_info(self, message: str) -> None:
         log.info(message)

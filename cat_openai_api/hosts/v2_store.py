@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 from .detect import IS_CAT_2
@@ -25,6 +25,9 @@ LOCK_SECONDS = 5.0
 """A lock that is older was left by a Cat that is no more. One is held for milliseconds."""
 
 WAIT_SECONDS = 15.0
+
+NOBODYS_SECONDS = 1.0
+"""A lock that cannot be taken and that nobody has for so long is one that cannot be written."""
 
 _updating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 """A lock for each key that this Cat updates."""
@@ -56,10 +59,14 @@ async def _patiently(access: Callable[[], Awaitable[Any]]) -> Any:
 @asynccontextmanager
 async def _for_one_cat(lock: str) -> AsyncGenerator[None, None]:
     """The lock is a row: the database lets one Cat insert it."""
-    give_up_at = time.monotonic() + WAIT_SECONDS
-    while not await _taken(lock):
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"no other Cat gives back {lock}, or the database cannot be written to")
+    began = seen = time.monotonic()
+    while (whose := await _attempt(lock)) != "ours":
+        now = time.monotonic()
+        seen = now if whose == "another's" else seen
+        if now - seen > NOBODYS_SECONDS:
+            raise TimeoutError(f"nobody has {lock}: the database cannot be written to")
+        if now - began > WAIT_SECONDS:
+            raise TimeoutError(f"no other Cat gives back {lock}")
         await asyncio.sleep(random.uniform(0.01, 0.05))
     try:
         yield
@@ -67,15 +74,15 @@ async def _for_one_cat(lock: str) -> AsyncGenerator[None, None]:
         await _patiently(lambda: _remove(lock))
 
 
-async def _taken(lock: str) -> bool:
+async def _attempt(lock: str) -> Literal["ours", "another's", "nobody's"]:
     try:
         await KeyValueDB.insert(KeyValueDB(key=lock, value=json.dumps(time.time())))
     except Exception:  # each database has one of its own for a row that is there, or for being busy
         held_since = await load(lock)
         if held_since is not None and time.time() - held_since > LOCK_SECONDS:
             await _remove(lock)
-        return False
-    return True
+        return "nobody's" if held_since is None else "another's"
+    return "ours"
 
 
 async def _remove(lock: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..bounds import Record, newest, young
+from ..errors import StorageFailed
 from ..hosts.current import host
 from ..hosts.port import Person
 from ..wire import encode
@@ -40,19 +41,19 @@ async def keep(person: Person, response: Mapping[str, Any], input: list[dict[str
     stored = asdict(Stored(dict(response), input, time.time(), len(encode([response, input]))))
     try:
         await host.update(_key(person), lambda kept: _bounded({**_young(kept), response["id"]: stored}))
-    except Exception:  # the storage's own, whichever it is: the reply is there all the same
+    except StorageFailed:  # the reply is there all the same
         host.log_error("OpenAI API: a response cannot be kept, nobody can go on from it")
         return False
     return True
 
 
 async def all_of(person: Person) -> dict[str, Stored]:
-    """By id, oldest first. Raises what the storage raises."""
+    """By id, oldest first. Raises `StorageFailed`."""
     return {name: Stored(**stored) for name, stored in _young(await host.load(_key(person))).items()}
 
 
 async def remove(person: Person, response_id: str) -> None:
-    """Raises what the storage raises."""
+    """Raises `StorageFailed`."""
 
     def without(kept: Any) -> dict[str, Any]:
         return {name: stored for name, stored in _young(kept).items() if name != response_id}
