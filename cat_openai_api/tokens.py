@@ -10,7 +10,7 @@ import re
 import threading
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -30,9 +30,9 @@ BLOCKING_CHARACTERS = 20_000
 EXACT_CHARACTERS = 1_000_000
 """Of texts longer than this the tokens are estimated: counting them would take a second and more."""
 
-PIECE_CHARACTERS = 10_000
+PIECE_CHARACTERS = 1_000
 """The longest text that tiktoken is given at once: its regular expression recurses over long runs, and in older
-versions, as Cheshire Cat 1.9 has, the time for a run grows with its square."""
+versions, as Cheshire Cat 1.9 has, the time for a run grows with its square. Cutting one may make a token more."""
 
 LONGEST_TAIL = 4_000
 """Characters without a sure boundary after which one is assumed, at the price of a token more or less."""
@@ -85,9 +85,21 @@ class TiktokenTokenizer:
 
     def _encode(self, text: str) -> list[int]:
         tokens: list[int] = []
-        for start in range(0, len(text), PIECE_CHARACTERS):
-            tokens += self._encoding.encode_ordinary(text[start : start + PIECE_CHARACTERS])
+        for piece in _pieces(text):
+            tokens += self._encoding.encode_ordinary(piece)
         return tokens
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut before a space where there is one: a word's token begins with it."""
+    start = 0
+    while start < len(text):
+        end = start + PIECE_CHARACTERS
+        if end < len(text):
+            space = text.rfind(" ", start + 1, end)
+            end = end if space == -1 else space
+        yield text[start:end]
+        start = end
 
 
 class UnknownToken(Exception):

@@ -23,6 +23,7 @@ from .v1_memory import guard_memory
 from .v1_models import calls_functions, takes
 from .v1_session import Session
 from .v1_state import keep_in, kept_in
+from .v1_tokens import count_as_before, count_safely
 
 if IS_CAT_1 or TYPE_CHECKING:
     import jwt
@@ -37,6 +38,7 @@ if IS_CAT_1 or TYPE_CHECKING:
     from cat.startup import cheshire_cat_api
 
     lifespan = cheshire_cat_api.router.lifespan_context
+    count_safely()
 
     @plugin
     def settings_model() -> type[Settings]:
@@ -47,6 +49,7 @@ if IS_CAT_1 or TYPE_CHECKING:
         """FastAPI puts the lifespan of each router that it was ever given before the Cat's own, and keeps the
         router so, and this plugin's modules. Nobody asks for them any more: the Cat has been started."""
         cheshire_cat_api.router.lifespan_context = lifespan
+        count_as_before()
 
     @hook(priority=-1000)
     def agent_prompt_prefix(prefix: str, cat: Any) -> str:
