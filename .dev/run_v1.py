@@ -34,6 +34,7 @@ class Cat1(run.Cat):
             "CCAT_CORE_PORT": str(self.port),
             "CCAT_JWT_SECRET": os.environ.get("CCAT_JWT_SECRET") or f"{self.api_key}_jwt",
             "CCAT_METADATA_FILE": "cat/data/metadata.json",
+            "MALLOC_ARENA_MAX": "1",  # as in compose.yml
             # The Cat calls pip by its name.
             "PATH": f"{Path(os.environ['CAT_PYTHON']).parent}{os.pathsep}{os.environ['PATH']}",
         }
