@@ -49,7 +49,8 @@ def main():
     out, sys.stdout = sys.stdout, sys.stderr
     found = {}
     for module, name in asked["names"]:
-        thing = getattr(importlib.import_module(module), name)
+        where = importlib.import_module(module)
+        thing = getattr(where, name) if hasattr(where, name) else importlib.import_module(f"{module}.{name}")
         found[f"{module}.{name}"] = described(thing, asked["members"])
     json.dump(found, out)
 
