@@ -353,11 +353,7 @@ class Soak:
                     else "sockets to the LLM" if there == llms
                     else "sockets to others"
                 )  # fmt: skip
-        files = []
-        for descriptor in (process / "fd").iterdir():
-            with suppress(FileNotFoundError):
-                files.append(os.readlink(descriptor))
-        return Counter(peers.get(file, "sockets within") for file in files if file.startswith("socket:"))
+        return Counter(peers.get(name, "sockets within") for name in self.cat.sockets())
 
 
 async def dribbled(content: bytes) -> AsyncIterator[bytes]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -42,10 +42,11 @@ class KeptConversation:
             turns = _turns_of(kept)
             return _turns.dump_python(_newest([*before(turns, asked), *asked, reply]), mode="json")
 
-        try:
+        with suppress(StorageFailed):
             await host.update(self._key, with_this)
-        except StorageFailed:  # the reply is there all the same
-            host.log_error("OpenAI API: a conversation cannot be kept, the next message will not find this one")
+            return
+        # The reply is there all the same, and the error is in the log already.
+        host.log_error("OpenAI API: a conversation cannot be kept, the next message will not find this one")
 
 
 def before(kept: Sequence[Turn], asked: Sequence[Turn]) -> Sequence[Turn]:

@@ -152,13 +152,13 @@ class Cat(ABC):
     def threads(self) -> int:
         return len(list(self._system("task")))
 
-    def sockets(self) -> int:
-        """Those that listen and the ends of connections, be they to clients or to the LLM."""
-        count = 0
+    def sockets(self) -> list[str]:
+        """Those that listen and the ends of connections, be they to clients or to the LLM: as Linux names them."""
+        names = []
         for descriptor in self._system("fd"):
             with contextlib.suppress(FileNotFoundError):
-                count += os.readlink(descriptor).startswith("socket:")
-        return count
+                names.append(os.readlink(descriptor))
+        return [name for name in names if name.startswith("socket:")]
 
     def memory(self) -> int:
         """Bytes that it takes of the machine's memory."""

@@ -321,7 +321,7 @@ class TestWhatAnAgentsToolsSaidIsFoundAgain:
 
 
 # Cat 1.9 remembers each message, which takes its time.
-TURNS = 10 if WHICH == "2" else 5
+TURNS = 25 if WHICH == "2" else 5
 
 
 def test_interleaved_turns_never_mix(cat: Cat, tag: str) -> None:

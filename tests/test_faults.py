@@ -133,7 +133,7 @@ def nothing_left(cat: Cat, upstream: Upstream, until: Callable[..., None]) -> No
     def held() -> tuple[Counter[str], Counter[str]]:
         """What there may be no more of; and what may be kept to be used again, with the objects of the plugin's
         classes that it holds on to."""
-        ended = {"tasks": len(cat.tasks()), "sockets": cat.sockets(), "LLM requests": upstream.open_requests()}
+        ended = {"tasks": len(cat.tasks()), "sockets": len(cat.sockets()), "LLM requests": upstream.open_requests()}
         return Counter(ended), Counter({**cat.objects(), "threads": cat.threads()})
 
     @contextmanager

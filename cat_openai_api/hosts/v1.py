@@ -22,7 +22,7 @@ from .v1_llm import Asker
 from .v1_memory import guard_memory
 from .v1_models import calls_functions, takes
 from .v1_session import Session
-from .v1_state import keep_in, kept_in
+from .v1_state import kept_in, update_in
 from .v1_tokens import count_as_before, count_safely
 
 if IS_CAT_1 or TYPE_CHECKING:
@@ -180,9 +180,8 @@ class Cat1(Host):
         return kept_in(CheshireCat().cache, key)
 
     async def update(self, key: str, change: Callable[[Any], Any]) -> None:
-        cache = CheshireCat().cache
         with storage_failures(log.error):
-            keep_in(cache, key, change(kept_in(cache, key)), seconds=-1)
+            update_in(CheshireCat().cache, key, change, seconds=-1)
 
     def log_info(self, message: str) -> None:
         log.info(message)

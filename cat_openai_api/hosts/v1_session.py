@@ -18,7 +18,7 @@ from .transcript import SECONDS_KEPT, Kept, called_by, found, keys_of, with_anot
 from .v1_llm import Asker, LLMOfRun, RunEnded
 from .v1_messages import UserTurn, for_llm, messages_of
 from .v1_models import Parameters, Said, takes_json
-from .v1_state import keep_in, kept_in, restore, state_of
+from .v1_state import kept_in, restore, state_of, update_in
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.agents.memory_agent import MemoryAgent
@@ -127,7 +127,7 @@ class Session(StrayCat):
         places = [place for place, turn in enumerate(self._turns) if turn.role == "assistant"]
         before = [place for place in places if place < self._asked]
         for place in (places[-1:] if self._goes_on else []) + before[-1:]:
-            if kept := found(self._kept(self._keys[place]), self._turns[place]):
+            if kept := found(_replies(kept_in(self.cache, self._keys[place])), self._turns[place]):
                 self._has_state = True
                 state, self.openai_api_tools_output = kept.state
                 restore(state, self.working_memory, self)
@@ -144,15 +144,14 @@ class Session(StrayCat):
         tools_output = self._tools_output() if calls else ""
         if self._run.remember and (state or tools_output or self._has_state):
             kept = Kept(reply, called_by(calls), (state, tools_output))
-            replies = [(one.reply, one.called, one.state) for one in with_another(self._kept(self._keys[-1]), kept)]
+
+            def with_this(replies: Any) -> Any:
+                return [(one.reply, one.called, one.state) for one in with_another(_replies(replies), kept)]
+
             try:
-                keep_in(self.cache, self._keys[-1], replies, SECONDS_KEPT)
+                update_in(self.cache, self._keys[-1], with_this, SECONDS_KEPT)
             except Exception:  # the storage's own, whichever it is: the reply is there all the same
                 log.error("OpenAI API: the working memory cannot be kept, the next turn begins without it")
-
-    def _kept(self, key: str) -> list[Kept]:
-        """In plain types: the Cat's cache may pickle them."""
-        return [Kept(*one) for one in kept_in(self.cache, key) or ()]
 
     def _tools_output(self) -> str:
         return getattr(getattr(self.working_memory, "agent_input", None), "tools_output", "")
@@ -251,3 +250,8 @@ def _instructions(run: Run) -> list[str]:
 def _as_template(texts: list[str]) -> str:
     """The Cat's prompt is a template, in which a brace of a text must be doubled."""
     return "".join("\n\n" + text.replace("{", "{{").replace("}", "}}") for text in texts)
+
+
+def _replies(kept: Any) -> list[Kept]:
+    """From plain types: the Cat's cache may pickle them."""
+    return [Kept(*one) for one in kept or ()]

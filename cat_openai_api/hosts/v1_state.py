@@ -5,6 +5,7 @@ calls of the client's functions goes on with it too, and with what the Cat's own
 """
 
 import copy
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -36,26 +37,25 @@ def restore(state: dict[str, Any], memory: Any, session: Any) -> None:
         setattr(memory, name, value)
 
 
-def keep_in(cache: Any, key: str, value: Any, seconds: float) -> None:
-    """Keep the value in the Cat's cache; -1 is for ever.
+def update_in(cache: Any, key: str, change: Callable[[Any], Any], seconds: float) -> None:
+    """Keep in the Cat's cache what `change` makes of what is kept; -1 is for ever.
 
     Raises whatever the cache raises, and then has what it had before, where there is room for that.
     """
-    name = _name(key)
-    before = None
-    with suppress(Exception):
-        before = cache.get_item(name)
+    kept = kept_in(cache, key)
+    changed = change(kept)
     try:
-        _insert(cache, CacheItem(name, value, seconds))
+        _keep_in(cache, key, changed, seconds)
     except Exception:
-        if before is not None:
+        if kept is not None:
             with suppress(Exception):
-                _insert(cache, before)
+                _keep_in(cache, key, kept, seconds)
         raise
 
 
-def _insert(cache: Any, item: Any) -> None:
+def _keep_in(cache: Any, key: str, value: Any, seconds: float) -> None:
     """All or nothing: a full disk may take half a file, and what was in the file before is lost."""
+    item = CacheItem(_name(key), value, seconds)
     try:
         cache.insert(item)
     except Exception:

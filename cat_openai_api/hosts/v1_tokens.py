@@ -1,9 +1,9 @@
 """How Cheshire Cat 1.9 counts tokens for its own records, in the thread of each run."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..tokens import PIECE_CHARACTERS, EstimatingTokenizer
+from ..tokens import BLOCKING_CHARACTERS, EstimatingTokenizer, TiktokenTokenizer, Tokenizer
 from .detect import IS_CAT_1
 
 if IS_CAT_1 or TYPE_CHECKING:
@@ -14,19 +14,17 @@ if IS_CAT_1 or TYPE_CHECKING:
 class _Encoding:
     """As the host uses it: the number of tokens is all that counts."""
 
-    def __init__(self, encoding: Any) -> None:
-        self._encoding = encoding
+    def __init__(self, name: str) -> None:
+        self._exact = TiktokenTokenizer(name)
 
     def encode(self, text: str) -> Sequence[int]:
-        if len(text) > PIECE_CHARACTERS:
-            return range(EstimatingTokenizer().count(text))
-        tokens: list[int] = self._encoding.encode_ordinary(text)
-        return tokens
+        tokenizer: Tokenizer = self._exact if len(text) <= BLOCKING_CHARACTERS else EstimatingTokenizer()
+        return range(tokenizer.count(text))
 
 
 class _Tiktoken:
     def get_encoding(self, name: str) -> _Encoding:
-        return _Encoding(tiktoken.get_encoding(name))
+        return _Encoding(name)
 
 
 def count_safely() -> None:

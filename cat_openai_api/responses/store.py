@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,12 +40,12 @@ class Stored:
 async def keep(person: Person, response: Mapping[str, Any], input: list[dict[str, Any]]) -> bool:
     """Whether the response is kept now."""
     stored = asdict(Stored(dict(response), input, time.time(), len(encode([response, input]))))
-    try:
+    with suppress(StorageFailed):
         await host.update(_key(person), lambda kept: _bounded({**_young(kept), response["id"]: stored}))
-    except StorageFailed:  # the reply is there all the same
-        host.log_error("OpenAI API: a response cannot be kept, nobody can go on from it")
-        return False
-    return True
+        return True
+    # The reply is there all the same, and the error is in the log already.
+    host.log_error("OpenAI API: a response cannot be kept, nobody can go on from it")
+    return False
 
 
 async def all_of(person: Person) -> dict[str, Stored]:
