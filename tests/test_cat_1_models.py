@@ -22,8 +22,9 @@ Json = dict[str, Any]
 
 ASKER = r"""
 import asyncio, dataclasses, importlib, json, sys
-from bridge.cat_openai_api.conversation import Audio, File, Functions, Image, JsonFormat
-from bridge.cat_openai_api.hosts.v1_models import Parameters, calls_functions, say, streams, takes, takes_json
+from bridge.cat_openai_api.domain.conversation import Audio, File, Functions, Image, JsonFormat
+from bridge.cat_openai_api.hosts.v1.chat_models import Parameters, calls_functions, stream_chat
+from bridge.cat_openai_api.hosts.v1.chat_models import streams, takes, takes_json
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -67,7 +68,7 @@ async def answer(model, asked):
     kept = [each.copy(deep=True) for each in messages]
     said = []
     try:
-        async for piece in say(model, messages, asked.get("stop"), parameters, {}):
+        async for piece in stream_chat(model, messages, asked.get("stop"), parameters, {}):
             assert isinstance(piece.chunk.message.content, str)
             assert not piece.chunk.message.tool_call_chunks
             fields = [field.name for field in dataclasses.fields(piece) if field.name != "chunk"]

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 from bridge.cat_openai_api import errors
-from bridge.cat_openai_api.chat.protocol import ChatCompletionRequest
-from bridge.cat_openai_api.completions.protocol import CompletionRequest
-from bridge.cat_openai_api.embeddings.protocol import EmbeddingsRequest
-from bridge.cat_openai_api.responses.protocol import ITEM_TYPES, ResponseRequest
+from bridge.cat_openai_api.api.chat.protocol import ChatCompletionRequest
+from bridge.cat_openai_api.api.completions.protocol import CompletionRequest
+from bridge.cat_openai_api.api.embeddings.protocol import EmbeddingsRequest
+from bridge.cat_openai_api.api.responses.protocol import ITEM_TYPES, ResponseRequest
 from bridge.settings import Settings
 from host import ROOT, Cat
 from pydantic import BaseModel

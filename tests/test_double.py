@@ -75,7 +75,7 @@ def imported() -> tuple[list[tuple[str, str]], list[str]]:
     names: set[tuple[str, str]] = set()
     members: set[str] = set()
     hosts = ROOT / "cat_openai_api" / "hosts"
-    for file in [*hosts.glob("v1*.py"), hosts / "current.py"]:
+    for file in [*hosts.glob("v1/*.py"), hosts / "current.py"]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cat."):
                 names |= {(str(node.module), alias.name) for alias in node.names}
@@ -85,7 +85,7 @@ def imported() -> tuple[list[tuple[str, str]], list[str]]:
                 members.add(node.name)
             elif isinstance(node, ast.keyword) and node.arg:
                 members.add(node.arg)
-    routing = (ROOT / "cat_openai_api" / "routing.py").read_text("utf-8")
+    routing = (ROOT / "cat_openai_api" / "http" / "routing.py").read_text("utf-8")
     members.update(re.findall(r"\bendpoint\.(\w+)", routing))
     return sorted(names), sorted({name for name in members if not name.startswith("__")} | {"__init__"})
 

@@ -9,10 +9,15 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
-from bridge.cat_openai_api import rate_limiter
+from bridge.cat_openai_api.access import rate_limiter
+from bridge.cat_openai_api.access.rate_limiter import (
+    BoundedMemoryStorage,
+    RateLimiter,
+    RateStatus,
+    SharedRateLimiter,
+)
 from bridge.cat_openai_api.errors import RateLimitExceeded
 from bridge.cat_openai_api.packages import is_there
-from bridge.cat_openai_api.rate_limiter import BoundedMemoryStorage, RateLimiter, RateStatus, SharedRateLimiter
 from bridge.settings import Settings, parse_storage
 from pydantic import ValidationError
 from servers import Redis, ask_redis, needs_redis, pass_on

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from bridge.cat_openai_api.conversation import Image
-from bridge.cat_openai_api.images import (
+from bridge.cat_openai_api.conversation.images import (
     UNREACHABLE,
     Address,
     Fetcher,
@@ -25,6 +24,7 @@ from bridge.cat_openai_api.images import (
     is_public,
     parse_data_uri,
 )
+from bridge.cat_openai_api.domain.conversation import Image
 from hypothesis import example, given
 from hypothesis import strategies as st
 

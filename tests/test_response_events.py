@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 
 import httpx
 import pytest
-from bridge.cat_openai_api.hosts.port import CallDelta, Refusal, Step, Text
-from bridge.cat_openai_api.reply import Delta
-from bridge.cat_openai_api.responses.frames import Growth
+from bridge.cat_openai_api.api.responses.events import ResponseEventEncoder
+from bridge.cat_openai_api.domain.events import CallDelta, Delta, Refusal, Step, Text
 from hypothesis import given
 from hypothesis import strategies as st
 from upstream import script
@@ -84,7 +83,7 @@ def deltas_of(blocks: Sequence[Any]) -> Iterator[Delta]:
 @given(blocks)
 def test_whatever_comes_one_item_is_told_after_the_other(blocks: list[Any]) -> None:
     """An LLM may go back and forth between its calls: they are told one by one all the same."""
-    growth = Growth()
+    growth = ResponseEventEncoder()
     deltas = [*deltas_of(blocks)]
     told = events_of(b"".join([*map(growth.take, deltas), growth.end("completed")]))
     items = [item.wire() for item in growth.output]
@@ -100,13 +99,13 @@ def test_whatever_comes_one_item_is_told_after_the_other(blocks: list[Any]) -> N
 
 
 def test_a_call_is_told_while_its_arguments_come() -> None:
-    growth = Growth()
+    growth = ResponseEventEncoder()
     told = [events_of(growth.take(delta)) for delta in deltas_of([[0] * len(ARGUMENTS)])]
     assert [event["delta"] for events in told for event in events[-1:]] == ARGUMENTS
 
 
 def test_a_call_without_arguments_holds_none_up() -> None:
-    growth = Growth()
+    growth = ResponseEventEncoder()
     deltas = [CallDelta(0, "call_0", "look", ""), CallDelta(1, "call_1", "look", ""), Text("Well.")]
     told = events_of(b"".join(map(growth.take, deltas)))
     assert [event["item"]["type"] for event in told if event["type"] == "response.output_item.done"] == [

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from bridge.cat_openai_api.stops import StopSequences
+from bridge.cat_openai_api.generation.stop_sequences import StopSequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI

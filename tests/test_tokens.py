@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import tiktoken
-from bridge.cat_openai_api import tokens
+from bridge.cat_openai_api.tokens import vocabulary as vocabulary_module
+from bridge.cat_openai_api.tokens.budget import TokenBudget
+from bridge.cat_openai_api.tokens.vocabulary import (
+    ENCODING,
+    EstimatingTokenizer,
+    TiktokenTokenizer,
+    Tokenizer,
+    Vocabulary,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,10 +22,10 @@ MIXED = st.text(st.sampled_from("abz éß你好🐱'’ \n\t.,;(){}0123456789\u0
 
 
 @pytest.fixture(scope="module")
-def exact() -> tokens.TiktokenTokenizer:
+def exact() -> TiktokenTokenizer:
     """The real vocabulary, from tiktoken's cache or its download."""
     try:
-        return tokens.TiktokenTokenizer(tokens.ENCODING)
+        return TiktokenTokenizer(ENCODING)
     except OSError as error:
         pytest.skip(f"no vocabulary: {type(error).__name__}")
 
@@ -27,8 +35,8 @@ def in_pieces(text: str, cuts: list[int]) -> list[str]:
     return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
 
 
-def spend(limit: int, tokenizer: tokens.Tokenizer, pieces: list[str]) -> tuple[str, bool]:
-    budget = tokens.TokenBudget(limit, tokenizer)
+def spend(limit: int, tokenizer: Tokenizer, pieces: list[str]) -> tuple[str, bool]:
+    budget = TokenBudget(limit, tokenizer)
     passed = ""
     for piece in pieces:
         allowed, cut = budget.take(piece)
@@ -41,10 +49,10 @@ def spend(limit: int, tokenizer: tokens.Tokenizer, pieces: list[str]) -> tuple[s
 @settings(max_examples=400, deadline=None)
 @given(text=MIXED, cuts=st.lists(st.integers(0, 200), max_size=20))
 def test_a_text_that_fits_passes_and_one_that_does_not_is_cut(
-    exact: tokens.TiktokenTokenizer, text: str, cuts: list[int]
+    exact: TiktokenTokenizer, text: str, cuts: list[int]
 ) -> None:
     """Reference: the count of the finished text. Nothing is cut at its own length, something at one less."""
-    count = len(tiktoken.get_encoding(tokens.ENCODING).encode_ordinary(text))
+    count = len(tiktoken.get_encoding(ENCODING).encode_ordinary(text))
     assert spend(count, exact, [text]) == (text, False)
     if count > 1:
         passed, cut = spend(count - 1, exact, in_pieces(text, cuts))
@@ -60,7 +68,7 @@ def test_a_text_that_fits_passes_and_one_that_does_not_is_cut(
     cuts=st.lists(st.integers(0, 400), max_size=20),
 )
 def test_the_cut_is_exact_whatever_the_pieces(
-    exact: tokens.TiktokenTokenizer, words: list[str], limit: int, cuts: list[int]
+    exact: TiktokenTokenizer, words: list[str], limit: int, cuts: list[int]
 ) -> None:
     text = " ".join(words)
     passed, cut = spend(limit, exact, in_pieces(text, cuts))
@@ -68,7 +76,7 @@ def test_the_cut_is_exact_whatever_the_pieces(
     assert cut == (len(words) > limit)
 
 
-def test_a_long_text_costs_no_more_by_the_piece_at_its_end(exact: tokens.TiktokenTokenizer) -> None:
+def test_a_long_text_costs_no_more_by_the_piece_at_its_end(exact: TiktokenTokenizer) -> None:
     """What is counted again with each piece does not grow with the text."""
     counted = 0
 
@@ -86,7 +94,7 @@ def test_a_long_text_costs_no_more_by_the_piece_at_its_end(exact: tokens.Tiktoke
     assert counted < 20 * len(" word" * 5000)
 
 
-def test_a_limit_never_splits_a_character(exact: tokens.TiktokenTokenizer) -> None:
+def test_a_limit_never_splits_a_character(exact: TiktokenTokenizer) -> None:
     family = "👩‍👩‍👧‍👦" * 5
     for limit in range(1, exact.count(family)):
         passed, _ = spend(limit, exact, [family])
@@ -96,14 +104,14 @@ def test_a_limit_never_splits_a_character(exact: tokens.TiktokenTokenizer) -> No
 @pytest.mark.parametrize(
     "text", ["", "one", "the cat sat on the mat. " * 50, "你好，世界。" * 20, "x = [1, 2, 3]\n" * 30]
 )
-def test_the_estimate_is_of_the_right_size(exact: tokens.TiktokenTokenizer, text: str) -> None:
-    estimate, count = tokens.EstimatingTokenizer().count(text), exact.count(text)
+def test_the_estimate_is_of_the_right_size(exact: TiktokenTokenizer, text: str) -> None:
+    estimate, count = EstimatingTokenizer().count(text), exact.count(text)
     assert count * 0.6 <= estimate <= count * 1.6
 
 
 @given(text=MIXED, limit=st.integers(0, 30))
 def test_the_estimates_head_is_a_beginning_of_that_length(text: str, limit: int) -> None:
-    estimating = tokens.EstimatingTokenizer()
+    estimating = EstimatingTokenizer()
     head = estimating.head(text, limit)
     assert text.startswith(head)
     assert estimating.count(head) == min(limit, estimating.count(text))
@@ -123,24 +131,24 @@ class Failing:
 
 @pytest.mark.parametrize("broken", [Unreachable, Failing])
 def test_a_vocabulary_that_cannot_be_fetched_delays_nothing(monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
-    monkeypatch.setattr(tokens, "TiktokenTokenizer", broken)
-    vocabulary = tokens.Vocabulary()
+    monkeypatch.setattr(vocabulary_module, "TiktokenTokenizer", broken)
+    vocabulary = Vocabulary()
     started = time.monotonic()
-    assert isinstance(vocabulary.tokenizer(), tokens.EstimatingTokenizer)
+    assert isinstance(vocabulary.tokenizer(), EstimatingTokenizer)
     assert vocabulary.tokenizer().count("two words") == 2
     assert time.monotonic() - started < 1
     if broken is Failing:
         assert vocabulary.wait(5)
-        assert isinstance(vocabulary.tokenizer(), tokens.EstimatingTokenizer)
+        assert isinstance(vocabulary.tokenizer(), EstimatingTokenizer)
 
 
 def test_a_failed_download_is_tried_again_later(
     monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(tokens, "TiktokenTokenizer", Failing)
-    monkeypatch.setattr(tokens, "RETRY_SECONDS", 0.0)
-    vocabulary = tokens.Vocabulary()
+    monkeypatch.setattr(vocabulary_module, "TiktokenTokenizer", Failing)
+    monkeypatch.setattr(vocabulary_module, "RETRY_SECONDS", 0.0)
+    vocabulary = Vocabulary()
     assert vocabulary.wait(5)
-    loaded = tokens.EstimatingTokenizer()
-    monkeypatch.setattr(tokens, "TiktokenTokenizer", lambda name: loaded)
+    loaded = EstimatingTokenizer()
+    monkeypatch.setattr(vocabulary_module, "TiktokenTokenizer", lambda name: loaded)
     until(lambda: vocabulary.tokenizer() is loaded, "the vocabulary is loaded")

@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-MODULE = "bridge.cat_openai_api.hosts.v2_llm"
+MODULE = "bridge.cat_openai_api.hosts.v2.llm"
 
 
 class Provider:

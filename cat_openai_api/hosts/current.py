@@ -5,8 +5,8 @@ from typing import Any
 
 from .detect import IS_CAT_1, IS_CAT_2
 from .port import Host
-from .v1 import Cat1
-from .v2 import Cat2
+from .v1.host import Cat1
+from .v2.host import Cat2
 
 __all__ = ["endpoint", "host"]
 

@@ -7,152 +7,17 @@ that fits. Only those modules know the names of `cat.*`.
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from functools import reduce
-from operator import add
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from starlette.requests import Request
 
-from ..conversation import Audio, Conversation, File, Functions, Image, JsonFormat
-from ..wire import encode
+from ..domain.conversation import Conversation, Functions, JsonFormat, Kind
+from ..domain.events import Event
+from ..domain.people import Access, Caller, Person
+from ..wire.json import encode
 
 if TYPE_CHECKING:
     from ...settings import Settings
-
-THE_CAT = "cheshire-cat"
-"""Id of the model that is the Cat itself."""
-
-THE_EMBEDDER = "cheshire-cat-embedder"
-"""Id of the model that is the Cat's embedder, whichever that is at the moment."""
-
-
-class Access(Enum):
-    """What a route needs of its caller. ADMIN: what is about all users, for those who run the Cat."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody the Cat keeps memory for.
-
-    `key` tells people apart: two persons never share one. `identity` is the host's own object for the person,
-    and only the host that made it looks inside.
-    """
-
-    key: str
-    name: str
-    identity: Any = field(default=None, compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Whom the host authenticated. `is_service`: holds the master key, and so speaks for its end users."""
-
-    person: Person
-    is_service: bool
-
-
-@dataclass(frozen=True)
-class Text:
-    """Event of a run: the reply goes on with `delta`, which is never empty."""
-
-    delta: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """Event of a run: something that the Cat did before it spoke, or between, told in a line or a few. It is no
-    part of the reply."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Event of a run: the LLM declines, in OpenAI's field of that name, and goes on doing so with `delta`."""
-
-    delta: str
-
-
-@dataclass(frozen=True)
-class CallDelta:
-    """Event of a run: a piece of a call that the client is to make of one of its functions.
-
-    `index`: which call, from 0. `id` and `name` are set in the first piece of each call and empty in those
-    after it.
-    """
-
-    index: int
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens that the LLM reported. `cached` and `reasoning`: the parts of `prompt` and `completion` that OpenAI
-    gives in the details; None where the LLM says nothing of them."""
-
-    prompt: int
-    completion: int
-    total: int
-    cached: int | None = None
-    reasoning: int | None = None
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.prompt + other.prompt,
-            self.completion + other.completion,
-            self.total + other.total,
-            _sum(self.cached, other.cached),
-            _sum(self.reasoning, other.reasoning),
-        )
-
-
-def total(reported: Sequence[Usage | None]) -> Usage | None:
-    """Of all the LLM's calls in a run; None unless there were calls and it reported on each."""
-    known = [usage for usage in reported if usage is not None]
-    return reduce(add, known) if known and len(known) == len(reported) else None
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one + (other or 0)
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """Event of a run: the LLM's configuration, as it calls it itself. It comes before what the LLM says, if at
-    all."""
-
-    value: str
-
-
-CutShort: TypeAlias = Literal["length", "content_filter"]
-
-CUT_SHORT: Mapping[str | None, CutShort] = {"length": "length", "content_filter": "content_filter"}
-"""Those finish reasons of an LLM that are no end of its own."""
-
-
-@dataclass(frozen=True)
-class End:
-    """Event of a run: the last one, unless the run fails or is closed.
-
-    `reason`: why the LLM ended where that was no end of its own. `usage`: of all the LLM's calls in the run; None
-    unless it reported on each.
-    """
-
-    reason: CutShort | None = None
-    usage: Usage | None = None
-
-
-Kind: TypeAlias = type[Image | Audio | File | Functions]
-"""Of what not every Cat takes."""
-
-Event: TypeAlias = Text | Refusal | CallDelta | Step | Fingerprint | End
 
 
 class RunCancelled(Exception):

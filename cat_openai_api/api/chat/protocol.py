@@ -1,0 +1,383 @@
+"""Wire models of `/v1/chat/completions` (OpenAI API reference, "Chat Completions").
+
+Names, defaults and limits are OpenAI's.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from ...domain.conversation import Functions, JsonFormat
+from ...errors import invalid
+from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, is_set, refuse
+from ...wire.parameters import (
+    MAX_MESSAGES,
+    MAX_PARTS,
+    MAX_TOOLS,
+    FunctionName,
+    InputAudio,
+    JsonObjectFormat,
+    Name,
+    NotSupported,
+    ReasoningEffort,
+    RefusalPart,
+    ReplyParameters,
+    ServiceTier,
+    TextFormat,
+    TokenLimit,
+    check_each_once,
+    check_tool_type,
+    count_parts,
+    known,
+)
+from ...wire.usage import CompletionUsage
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
+
+
+class TextPart(WireRequest):
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(WireRequest):
+    url: str = Field(min_length=1, description="A data URI, or an http(s) URL where the Cat may fetch images.")
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(WireRequest):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class AudioPart(WireRequest):
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+
+
+class FileContent(WireRequest):
+    file_data: str = Field(min_length=1, description="A data URI of base64.")
+    filename: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_the_request(cls, value: Any) -> Any:
+        if isinstance(value, dict) and is_set(value.get("file_id")):
+            refuse("this API keeps no files; send the file itself, as file_data")
+        return value
+
+
+class FilePart(WireRequest):
+    type: Literal["file"]
+    file: FileContent
+
+
+UserPart = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
+AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+
+Content = str | Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS)]
+UserContent = str | Annotated[list[UserPart], Field(min_length=1, max_length=MAX_PARTS)]
+AssistantContent = str | Annotated[list[AssistantPart], Field(min_length=1, max_length=MAX_PARTS)]
+
+
+class SystemMessage(WireRequest):
+    role: Literal["system"]
+    content: Content
+
+
+class DeveloperMessage(WireRequest):
+    role: Literal["developer"]
+    content: Content
+
+
+class UserMessage(WireRequest):
+    role: Literal["user"]
+    content: UserContent
+
+
+class CalledFunction(WireRequest):
+    name: Name
+    arguments: str
+
+
+class ToolCallOfMessage(WireRequest):
+    id: Name
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class AssistantMessage(WireRequest):
+    role: Literal["assistant"]
+    content: AssistantContent | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallOfMessage] | None = Field(None, max_length=MAX_PARTS)
+    function_call: CalledFunction | None = None
+
+
+class ToolMessage(WireRequest):
+    role: Literal["tool"]
+    content: Content
+    tool_call_id: Name
+
+
+class FunctionMessage(WireRequest):
+    role: Literal["function"]
+    content: str | None
+    name: Name
+
+
+RequestMessage: TypeAlias = (
+    SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
+)
+
+
+class FunctionDefinition(WireRequest):
+    """It goes to the LLM as the client sent it."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = Field(None, description="A JSON schema.")
+    strict: bool | None = None
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Tool(WireRequest):
+    type: str
+    function: FunctionDefinition
+
+
+class FunctionChoice(WireRequest):
+    name: Name
+
+
+class NamedTool(WireRequest):
+    type: Literal["function"]
+    function: FunctionChoice
+
+
+class AllowedTools(WireRequest):
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1, max_length=MAX_TOOLS)
+
+
+class AllowedToolsChoice(WireRequest):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ToolChoice = (
+    Literal["none", "auto", "required"] | Annotated[NamedTool | AllowedToolsChoice, Field(discriminator="type")]
+)
+
+
+class JsonSchema(WireRequest):
+    name: FunctionName
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+    model_config = ConfigDict(extra="allow")
+
+
+class JsonSchemaFormat(WireRequest):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
+
+
+class ChatCompletionRequest(ReplyParameters):
+    messages: list[Annotated[RequestMessage, Field(discriminator="role")]] = Field(
+        min_length=1, max_length=MAX_MESSAGES
+    )
+    max_completion_tokens: TokenLimit | None = Field(None, description="Newer name of max_tokens.")
+    safety_identifier: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    reasoning_effort: ReasoningEffort | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[Annotated[Tool, BeforeValidator(check_tool_type)]] | None = Field(None, max_length=MAX_TOOLS)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[FunctionDefinition] | None = Field(
+        None, max_length=MAX_TOOLS, description="Older form of tools."
+    )
+    function_call: Literal["none", "auto"] | FunctionChoice | None = Field(
+        None, description="Older form of tool_choice."
+    )
+    store: bool | None = Field(None, description="False: the request leaves nothing in the Cat's memory.")
+    service_tier: ServiceTier | None = None
+    logprobs: NotSupported = None
+    top_logprobs: NotSupported = None
+    modalities: list[str] | None = Field(None, max_length=8)
+    audio: NotSupported = None
+    prediction: NotSupported = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "cheshire-cat",
+                "messages": [
+                    {"role": "system", "content": "Renderer in one sentence."},
+                    {"role": "user", "content": "Who are you?"},
+                ],
+                "stream": False,
+            }
+        }
+    )
+
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _not_too_many_parts(cls, messages: Any) -> Any:
+        """Each that is at fault makes an error of its own, so this comes first."""
+        if count_parts(messages, "content", "tool_calls") > MAX_PARTS:
+            raise ValueError(f"more than {MAX_PARTS} content parts and tool calls in all messages together")
+        return messages
+
+    @field_validator("messages")
+    @classmethod
+    def _ends_with_a_question(cls, messages: list[RequestMessage]) -> list[RequestMessage]:
+        if messages[-1].role not in ("user", "tool", "function"):
+            raise ValueError("the last message must be from the user, or bring a tool's result")
+        return messages
+
+    @field_validator("modalities")
+    @classmethod
+    def _no_audio(cls, value: list[str] | None) -> list[str] | None:
+        if value and value != ["text"]:
+            refuse("replies are text; send ['text'] or leave it out")
+        return value
+
+    @field_validator("tools", "functions")
+    @classmethod
+    def _each_name_once(
+        cls, value: list[Tool] | list[FunctionDefinition] | None
+    ) -> list[Tool] | list[FunctionDefinition] | None:
+        check_each_once([(item.function if isinstance(item, Tool) else item).name for item in value or []])
+        return value
+
+    def client_functions(self) -> Functions | None:
+        """What the LLM may call, in the newer form; None where the client offers nothing.
+
+        Raises `InvalidRequest`.
+        """
+        if self.tools and self.functions:
+            raise invalid("functions", "send tools or functions, not both")
+        tools = [tool.model_dump(exclude_unset=True) for tool in self.tools or []]
+        tools += [
+            {"type": "function", "function": function.model_dump(exclude_unset=True)}
+            for function in self.functions or []
+        ]
+        offered = {tool["function"]["name"]: {"type": "function", **tool} for tool in tools}
+        choice, allowed = self._choice(offered)
+        if not offered:
+            return None
+        if allowed:
+            offered = {name: offered[name] for name in allowed}
+        return Functions(offered, choice, False if self.functions else self.parallel_tool_calls)
+
+    def _choice(self, offered: Mapping[str, Any]) -> tuple[Any, list[str]]:
+        """How to choose, and the names to choose among where those are fewer than are offered."""
+        if isinstance(self.tool_choice, AllowedToolsChoice):
+            allowed = self.tool_choice.allowed_tools
+            names = [tool.function.name for tool in allowed.tools]
+            for place, name in enumerate(names):
+                known(name, offered, f"tool_choice.allowed_tools.tools[{place}].function.name")
+            return allowed.mode, names
+        if isinstance(self.tool_choice, NamedTool):
+            name = known(self.tool_choice.function.name, offered, "tool_choice.function.name")
+        elif isinstance(self.function_call, FunctionChoice):
+            name = known(self.function_call.name, offered, "function_call.name")
+        elif self.tool_choice == "required" and not offered:
+            raise invalid("tool_choice", "there are no tools to choose from")
+        else:
+            return self.tool_choice or self.function_call, []
+        return {"type": "function", "function": {"name": name}}, []
+
+    def json_format(self) -> JsonFormat | None:
+        if self.response_format is None or isinstance(self.response_format, TextFormat):
+            return None
+        wire = self.response_format.model_dump(by_alias=True, exclude_unset=True)
+        if isinstance(self.response_format, JsonObjectFormat):
+            return JsonFormat(wire)
+        return JsonFormat(wire, self.response_format.json_schema.schema_)
+
+
+class FunctionCall(WireReply):
+    name: str
+    arguments: str
+
+
+class ReplyToolCall(WireReply):
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class AssistantReply(WireReply):
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: str | None = None
+    reasoning_content: str | None = Field(
+        None, description="What the Cat did before it spoke, where that is shown."
+    )
+    tool_calls: list[ReplyToolCall] | None = None
+    function_call: FunctionCall | None = None
+
+
+class Choice(WireReply):
+    index: int = 0
+    message: AssistantReply
+    logprobs: None = None
+    finish_reason: FinishReason | None
+
+
+class ChatCompletion(WireReply):
+    """The whole reply. `created`: seconds since the epoch."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "chatcmpl-7f0f3a",
+                "object": "chat.completion",
+                "created": 1767225600,
+                "model": "cheshire-cat",
+                "choices": [
+                    {
+                        "index": 0,
+                        "message": {
+                            "role": "assistant",
+                            "content": "A cat without a grin.",
+                            "refusal": None,
+                        },
+                        "logprobs": None,
+                        "finish_reason": "stop",
+                    }
+                ],
+                "usage": {"prompt_tokens": 21, "completion_tokens": 6, "total_tokens": 27},
+            }
+        }
+    )
+
+    def wire(self) -> dict[str, Any]:
+        """What OpenAI leaves out is left out, and what it sends as null is null."""
+        data = self.model_dump()
+        (choice,) = data["choices"]
+        for where, optional in (
+            (data, ("system_fingerprint", "service_tier")),
+            (choice["message"], ("reasoning_content", "tool_calls", "function_call")),
+        ):
+            for name in optional:
+                if where[name] is None:
+                    del where[name]
+        return {**data, "usage": self.usage.wire()}

@@ -1,0 +1,73 @@
+"""Wire models of `/v1/completions` (OpenAI API reference, "Completions", the older API).
+
+Names, defaults and limits are OpenAI's.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import ConfigDict, PlainValidator, WithJsonSchema
+
+from ...tokens.text_input import SCHEMA, TextOrTokens, listed
+from ...wire.models import WireReply
+from ...wire.parameters import NotSupported, OneAnswer, ReplyParameters
+from ...wire.usage import CompletionUsage
+
+MAX_PROMPTS = 16
+"""OpenAI says nothing of it; here each is a question to the Cat, one after the other."""
+
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
+
+
+def _prompts(value: Any) -> list[TextOrTokens]:
+    return listed(value, MAX_PROMPTS)
+
+
+class CompletionRequest(ReplyParameters):
+    prompt: Annotated[list[TextOrTokens], PlainValidator(_prompts), WithJsonSchema(SCHEMA)]
+    best_of: OneAnswer | None = None
+    echo: NotSupported = None
+    logprobs: NotSupported = None
+    suffix: NotSupported = None
+
+    model_config = ConfigDict(json_schema_extra={"example": {"model": "cheshire-cat", "prompt": "Who are you?"}})
+
+
+class Choice(WireReply):
+    text: str
+    index: int
+    logprobs: None = None
+    finish_reason: FinishReason | None
+
+
+class Completion(WireReply):
+    """The whole reply. `created`: seconds since the epoch. `choices`: one for each prompt, in their order."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+    system_fingerprint: str | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "cmpl-7f0f3a",
+                "object": "text_completion",
+                "created": 1767225600,
+                "model": "cheshire-cat",
+                "choices": [
+                    {"text": "A cat without a grin.", "index": 0, "logprobs": None, "finish_reason": "stop"}
+                ],
+                "usage": {"prompt_tokens": 11, "completion_tokens": 6, "total_tokens": 17},
+            }
+        }
+    )
+
+    def wire(self) -> dict[str, Any]:
+        """What OpenAI leaves out is left out."""
+        data = {**self.model_dump(), "usage": self.usage.wire()}
+        if self.system_fingerprint is None:
+            del data["system_fingerprint"]
+        return data

@@ -1,0 +1,13 @@
+"""`GET /connect`."""
+
+from starlette.responses import HTMLResponse
+
+from ...http.routing import get
+from .serving import connect_page
+
+
+@get("/connect", access=None, response_class=HTMLResponse, include_in_schema=False)
+async def connect() -> HTMLResponse:
+    """A page for people, open to all: it holds nothing but itself."""
+    page = connect_page()
+    return HTMLResponse(page.content, headers=page.headers)

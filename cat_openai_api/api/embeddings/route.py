@@ -1,0 +1,34 @@
+"""`POST /v1/embeddings`."""
+
+from starlette.responses import Response
+
+from ...access.end_user import resolve_end_user
+from ...domain.model_ids import EMBEDDER_MODEL
+from ...domain.people import Access
+from ...http.disconnect import cancel_on_disconnect
+from ...http.request import ApiRequest
+from ...http.routing import post
+from .protocol import MAX_INPUTS, MAX_TOKENS, EmbeddingList, EmbeddingsRequest
+from .serving import embed_texts, parse_request
+
+
+@post(
+    "/v1/embeddings",
+    access=Access.WRITE,
+    bucket="embeddings",
+    most_values=MAX_TOKENS + MAX_INPUTS,
+    response_model=EmbeddingList,
+    summary="Create embeddings",
+)
+async def create_embeddings(body: EmbeddingsRequest, request: ApiRequest) -> Response:
+    """A vector for each text, made by the Cat's own embedder."""
+    settings = await request.settings()
+    person = resolve_end_user(request, body.user, settings)
+    embedder, texts = await parse_request(body, settings)
+    request.record.model = EMBEDDER_MODEL
+    leave = await request.admit(person)
+    try:
+        content = await cancel_on_disconnect(request, embed_texts(body, embedder, texts, settings, request.record))
+    finally:
+        leave()
+    return Response(content, media_type="application/json")

@@ -1,0 +1,65 @@
+"""Embeddings, from the validated request to the reply."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...domain.usage import Usage
+from ...errors import EmbeddingsOff, NoEmbedder, RequestTimeout, invalid
+from ...generation.model_names import resolve_embedder
+from ...hosts.current import host
+from ...hosts.port import DimensionsRefused, Embedder, Embeddings
+from ...telemetry.record import RequestRecord
+from ...tokens.counting import count_tokens
+from ...tokens.text_input import decoded
+from ...wire.json import encode
+from .protocol import Embedding, EmbeddingsRequest, EmbeddingsUsage
+
+if TYPE_CHECKING:
+    from ....settings import Settings
+
+
+async def parse_request(body: EmbeddingsRequest, settings: "Settings") -> tuple[Embedder, list[str]]:
+    """Raises `EmbeddingsOff`, `ModelNotFound`, `NoEmbedder` or `InvalidRequest`."""
+    if not settings.embeddings:
+        raise EmbeddingsOff
+    resolve_embedder(body.model, settings)
+    embedder = await host.embedder()
+    if embedder is None:
+        raise NoEmbedder(host.embedder_setting)
+    return embedder, await decoded(body.input, "input")
+
+
+async def embed_texts(
+    body: EmbeddingsRequest,
+    embedder: Embedder,
+    texts: Sequence[str],
+    settings: "Settings",
+    record: RequestRecord,
+) -> bytes:
+    """The reply, as an `EmbeddingList`.
+
+    Raises `UpstreamError`, `RequestTimeout`, or `InvalidRequest` for the size of the vectors.
+    """
+    record.path = {"asked_for": body.model, "texts": [{"characters": len(text)} for text in texts]}
+    try:
+        made = await asyncio.wait_for(embedder.embed(texts, body.dimensions), settings.request_timeout or None)
+    except asyncio.TimeoutError:
+        raise RequestTimeout(settings.request_timeout) from None
+    except DimensionsRefused:
+        message = "the embedder of this Cat gives vectors of another size; leave it out"
+        raise invalid("dimensions", message, "unsupported_parameter") from None
+    tokens = made.tokens or await count_tokens(texts)
+    record.usage = Usage(tokens, 0, tokens)
+    usage = EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens)
+    head = encode({"object": "list", "model": body.model, "usage": usage.wire()})
+    return b'%b,"data":[%b]}' % (head[:-1], b",".join(await _items(body, made)))
+
+
+async def _items(body: EmbeddingsRequest, made: Embeddings) -> list[bytes]:
+    """One at a time, as together they may have millions of numbers, and others wait."""
+    items = []
+    for index, vector in enumerate(made.vectors):
+        items.append(encode(Embedding.of(index, vector, body.encoding_format).wire()))
+        await asyncio.sleep(0)
+    return items

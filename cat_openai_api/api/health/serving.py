@@ -1,0 +1,34 @@
+"""Whether the plugin and its Cat can do their work."""
+
+import json
+import time
+from pathlib import Path
+
+from ...hosts.current import host
+from .protocol import Health
+
+PLUGIN = "cat_openai_api"
+VERSION: str = json.loads((Path(__file__).parents[3] / "plugin.json").read_text("utf-8"))["version"]
+FEATURES = [
+    "chat.completions",
+    "completions",
+    "embeddings",
+    "function_calling",
+    "images",
+    "message",
+    "models",
+    "rate_limiting",
+    "responses",
+    "streaming",
+    "structured_output",
+]
+
+
+async def current_health() -> Health:
+    return Health(
+        status="healthy" if await host.has_llm() else "degraded",
+        plugin=PLUGIN,
+        version=VERSION,
+        timestamp=int(time.time()),
+        features=FEATURES,
+    )

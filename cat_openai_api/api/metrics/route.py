@@ -1,0 +1,22 @@
+"""`GET /metrics`."""
+
+from starlette.responses import Response
+
+from ...domain.people import Access
+from ...http.request import ApiRequest
+from ...http.routing import get
+from .protocol import CONTENT
+from .serving import current_meters
+
+
+@get(
+    "/metrics",
+    access=Access.ADMIN,
+    response_class=Response,
+    openapi_extra={"responses": {"200": {"content": {"text/plain": CONTENT}}}},
+    summary="Metrics for Prometheus",
+)
+async def read_metrics(request: ApiRequest) -> Response:
+    """For the Cat's API key and for admins, while the setting `metrics` is on."""
+    content, content_type = (await current_meters(await request.settings())).exposition()
+    return Response(content, media_type=content_type)

@@ -1,0 +1,17 @@
+"""The metrics, while the setting is on."""
+
+from typing import TYPE_CHECKING
+
+from ...errors import MetricsOff
+from ...telemetry.meters import Meters
+from ...telemetry.metrics import metrics
+
+if TYPE_CHECKING:
+    from ....settings import Settings
+
+
+async def current_meters(settings: "Settings") -> Meters:
+    """Raises `MetricsOff` or `MetricsUnavailable`."""
+    if not settings.metrics:
+        raise MetricsOff
+    return await metrics.ready()
