@@ -62,9 +62,7 @@ class ApiError(HTTPException):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(self.status, detail=message, headers=dict(headers or {}))
-        self.reply = ErrorReply(
-            error=ErrorDetail(message=message, type=self.type, param=param, code=code or self.code)
-        )
+        self.reply = ErrorReply(error=ErrorDetail(message=message, type=self.type, param=param, code=code or self.code))
 
     def body(self) -> dict[str, Any]:
         return self.reply.model_dump()
@@ -171,9 +169,7 @@ class InternalError(ApiError):
     code = "internal_error"
 
     def __init__(self) -> None:
-        super().__init__(
-            "The OpenAI API plugin of this Cat met an error of its own. The Cat's log has the details."
-        )
+        super().__init__("The OpenAI API plugin of this Cat met an error of its own. The Cat's log has the details.")
 
 
 class UpstreamError(ApiError):
@@ -222,9 +218,11 @@ class Overloaded(ApiError):
     type = "server_error"
     code = "overloaded"
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, count: int = 1) -> None:
+        needed = "" if count == 1 else f" This request has {count} of them."
         super().__init__(
-            f"The Cat answers {limit} requests at once, and no place is free. Try again in a moment.",
+            f"The Cat runs at most {limit} generations at the same time, and all are in use.{needed} "
+            "Try again in a moment.",
             headers={"Retry-After": "1"},
         )
 
@@ -283,9 +281,7 @@ def _validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> Invalid
     param = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:MAX_STEP_CHARACTERS]}" for step in path)
     param = param.lstrip(".")
     if error["type"] in {"missing", "union_tag_not_found"}:
-        return InvalidRequest(
-            f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-        )
+        return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     code = "unsupported_parameter" if error["type"] == "unsupported_parameter" else "invalid_value"
     # Pydantic puts the prefix before what a validator of ours said; a message may quote what the client sent.
     message = error["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]

@@ -177,9 +177,9 @@ class Balancer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", self.port), self._loop
-        ).result(START_SECONDS)
+        asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", self.port), self._loop).result(
+            START_SECONDS
+        )
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

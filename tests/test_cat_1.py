@@ -264,9 +264,7 @@ def test_only_the_main_prompt_gets_the_clients_functions_and_format(
     assert beside["body"]["temperature"] == main["body"]["temperature"] == 0.25
 
 
-def test_a_plugin_calls_functions_of_its_own(
-    http: httpx.Client, upstream: Upstream, tag: str, somebody: str
-) -> None:
+def test_a_plugin_calls_functions_of_its_own(http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
     calls = [{"name": "grin", "arguments": {"wide": True}}, {"name": "weather", "arguments": {}}]
     reply = Agent(http, somebody).ask({"role": "user", "content": script("Grin: ", tag=tag, tool_calls=calls)})
     assert (reply["content"], reply.get("tool_calls")) == ("grin {'wide': True} weather {}", None)
@@ -280,14 +278,10 @@ def test_usage_is_that_of_all_calls_of_the_llm(http: httpx.Client, somebody: str
         body = {"model": "cheshire-cat", "user": somebody}
         messages = [{"role": "user", "content": script(text, say="{}", reported_usage=reported)}]
         usage = http.post(CHAT, json={**body, "messages": messages}).raise_for_status().json()["usage"]
-        assert {name: usage[name] for name in reported} == {
-            name: calls * tokens for name, tokens in reported.items()
-        }
+        assert {name: usage[name] for name in reported} == {name: calls * tokens for name, tokens in reported.items()}
 
 
-def test_a_turn_with_calls_is_remembered_once(
-    http: httpx.Client, upstream: Upstream, somebody: str, tag: str
-) -> None:
+def test_a_turn_with_calls_is_remembered_once(http: httpx.Client, upstream: Upstream, somebody: str, tag: str) -> None:
     agent = Agent(http, somebody)
     messages = [agent.user("my password is treacle", tag=tag, say="ok", tool_calls=[{"name": "weather"}])]
     for _ in range(3):

@@ -183,9 +183,7 @@ class Asker:
 
     def wire(self, kind: "Kind", **asked: Any) -> Json:
         """The body of the request."""
-        reply = self.ask(
-            kind, kind.whole() if asked.get("functions") and kind is OLLAMA else kind.stream(), **asked
-        )
+        reply = self.ask(kind, kind.whole() if asked.get("functions") and kind is OLLAMA else kind.stream(), **asked)
         assert "error" not in reply, reply
         (request,) = self.provider.requests
         return request
@@ -253,9 +251,7 @@ class OpenAIKind(Kind):
         ]
 
     def stream(self, calls: bool = False) -> tuple[int, str, str]:
-        pieces = (
-            [{"tool_calls": [call]} for call in self.calls()] if calls else [{"content": text} for text in SAID]
-        )
+        pieces = [{"tool_calls": [call]} for call in self.calls()] if calls else [{"content": text} for text in SAID]
         chunks = [self.chunk({"role": "assistant", **piece}, system_fingerprint="fp") for piece in pieces]
         last = self.chunk({}, "tool_calls" if calls else "stop")
         return 200, "text/event-stream", sse(*chunks, last, self.chunk(None, usage=OPENAI_USAGE), "[DONE]")
@@ -371,9 +367,7 @@ class GoogleKind(Kind):
     def stream(self, calls: bool = False) -> tuple[int, str, str]:
         pieces: list[list[Json]] = [[{"text": text}] for text in SAID]
         if calls:
-            pieces = [
-                [{"functionCall": {"name": "f", "args": {"a": 1}}}, {"functionCall": {"name": "g", "args": {}}}]
-            ]
+            pieces = [[{"functionCall": {"name": "f", "args": {"a": 1}}}, {"functionCall": {"name": "g", "args": {}}}]]
         *first, last = pieces
         parts = [self.part(piece, 3) for piece in first] + [self.part(last, 7, "STOP")]
         return 200, "application/json", json.dumps(parts)
@@ -654,8 +648,7 @@ def test_a_schema_that_refers_to_itself_ends_and_one_that_explodes_is_refused(as
     tree = {"type": "object", "properties": {"left": {"$ref": "#/$defs/T"}, "right": {"$ref": "#/$defs/T"}}}
     assert "right" in json.dumps(asker.wire(kind, functions=schemas({"tree": {"$ref": "#/$defs/T"}}, T=tree)))
     bombs = {
-        f"B{size}": {"properties": {f"p{i}": {"$ref": f"#/$defs/B{size + 1}"} for i in range(10)}}
-        for size in range(9)
+        f"B{size}": {"properties": {f"p{i}": {"$ref": f"#/$defs/B{size + 1}"} for i in range(10)}} for size in range(9)
     }
     bomb = schemas({"b": {"$ref": "#/$defs/B0"}}, **bombs)
     assert asker.ask(kind, kind.stream(), functions=bomb)["error"] == "ValueError"
@@ -764,9 +757,7 @@ def test_empty_messages_and_late_system_messages_are_mended(asker: Asker, kind: 
     messages = [("user", "hi"), ("assistant", ""), ("system", "Late."), ("user", []), ("user", "there")]
     body = asker.wire(kind, messages=messages)
     assert "Late." in json.dumps(body.get("system") or body["systemInstruction"])
-    assert all(
-        message.get("content") or message.get("parts") for message in body.get("messages") or body["contents"]
-    )
+    assert all(message.get("content") or message.get("parts") for message in body.get("messages") or body["contents"])
 
 
 SCHEMA = {

@@ -15,9 +15,7 @@ ODD_TEXT = ["  Well,\n", "\n\tthe ", "cat 🐱", "‍👩‍👧 ", 'said {"a": 
 
 
 def ask(client: OpenAI, text: str, model: str = "cheshire-cat", **options: Any) -> str:
-    completion = client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": text}], **options
-    )
+    completion = client.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], **options)
     return completion.choices[0].message.content or ""
 
 

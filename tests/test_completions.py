@@ -206,9 +206,7 @@ def test_a_refusal_is_the_text(client: OpenAI) -> None:
 
 @needs_agents
 @pytest.mark.parametrize("show_steps", [False, True])
-def test_an_agent_completes_with_its_own_tools(
-    client: OpenAI, settings: Callable[..., None], show_steps: bool
-) -> None:
+def test_an_agent_completes_with_its_own_tools(client: OpenAI, settings: Callable[..., None], show_steps: bool) -> None:
     """The older API has no place for what the agent does before it speaks."""
     settings(show_steps=show_steps)
     prompt = script("time?", turns=[{"tool_calls": [{"name": "clock"}]}, {"say": ["It is ", "tea time."]}])

@@ -425,9 +425,7 @@ RESPONSE_CASES = {
         {"tools": [TIME_TOOL, WEATHER_TOOL], "tool_choice": {"type": "function", "name": "get_weather"}},
         ["function_call"],
     ),
-    "JSON object": ResponseCase(
-        {"say": ['{"legs"', ": 4}"]}, {"text": {"format": {"type": "json_object"}}}, [TEXT]
-    ),
+    "JSON object": ResponseCase({"say": ['{"legs"', ": 4}"]}, {"text": {"format": {"type": "json_object"}}}, [TEXT]),
     "JSON schema": ResponseCase({"say": ['{"legs"', ": 4}"]}, {"text": {"format": SCHEMA_FORMAT}}, [TEXT]),
     "refusal": ResponseCase({"refusal": ["I had ", "rather not."]}, {}, ["message refusal"]),
     "text and a refusal": ResponseCase({"say": "Hm. ", "refusal": "No."}, {}, ["message output_text refusal"]),
@@ -642,9 +640,7 @@ def test_stream_tells_of_calls(client: OpenAI) -> None:
 
 def test_stream_tells_of_a_refusal(client: OpenAI) -> None:
     text = script(refusal=["I had ", "rather not."])
-    with client.chat.completions.stream(
-        model="cheshire-cat", messages=asked(text), response_format=Animal
-    ) as stream:
+    with client.chat.completions.stream(model="cheshire-cat", messages=asked(text), response_format=Animal) as stream:
         told = [*stream]
         final = stream.get_final_completion()
     assert "".join(event.delta for event in told if event.type == "refusal.delta") == "I had rather not."
@@ -689,9 +685,7 @@ def test_a_loop_that_runs_two_functions(client: OpenAI, parallel: bool | None) -
 
 def test_the_same_loop_with_streams(client: OpenAI) -> None:
     def ask(messages: list[Any]) -> Any:
-        with client.chat.completions.stream(
-            model="cheshire-cat", messages=messages, tools=[TIME, WEATHER]
-        ) as stream:
+        with client.chat.completions.stream(model="cheshire-cat", messages=messages, tools=[TIME, WEATHER]) as stream:
             return stream.get_final_completion().choices[0].message
 
     assert run_tools(ask, TWO_QUESTIONS) == (["get_time", "get_weather"], BOTH_RESULTS)
@@ -813,8 +807,6 @@ def test_a_langchain_loop_and_structured_output(cat: Cat, streaming: bool) -> No
 def test_the_tests_own_llm_is_as_published(upstream: Upstream, check: Check, case: Case) -> None:
     with httpx.Client(base_url=upstream.base_url, timeout=30) as llm:
         check("CreateChatCompletionResponse", llm.post("/chat/completions", json=case.body()).json())
-        streamed = llm.post(
-            "/chat/completions", json=case.body(stream=True, stream_options={"include_usage": True})
-        )
+        streamed = llm.post("/chat/completions", json=case.body(stream=True, stream_options={"include_usage": True}))
     for chunk in events(streamed):
         check("CreateChatCompletionStreamResponse", chunk)

@@ -527,8 +527,7 @@ def test_it_asks_this_cat_alone_and_leaves_the_key_nowhere(ready: Page, cat: Cat
     assert asked == {f"{cat.url}/custom/{path}" for path in paths}
     assert ready.driver.current_url == ready.url
     kept = ready.run(
-        "return JSON.stringify("
-        "[{...localStorage}, {...sessionStorage}, document.cookie, window.name, history.state])"
+        "return JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, window.name, history.state])"
     )
     assert json.loads(kept) == [{}, {}, "", "", None]
     assert ready.driver.get_cookies() == []

@@ -133,9 +133,7 @@ class TestTheCatKeepsIt:
         http.post(CHAT, json=body(user("Go on", tag=tag, say="ok"), user=somebody)).raise_for_status()
         assert said_to(upstream, tag)[:2] == [("user", "Count"), ("assistant", "one two")]
 
-    def test_a_failed_one_is_not_kept(
-        self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
-    ) -> None:
+    def test_a_failed_one_is_not_kept(self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
         for stream in (False, True):
             broken = user("Break", say=["one", " two"], break_after=1)
             http.post(CHAT, json=body(broken, user=somebody, stream=stream))
@@ -349,11 +347,7 @@ def test_interleaved_turns_never_mix(cat: Cat, tag: str) -> None:
     async def all_at_once() -> None:
         async with AsyncOpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=120) as client:
             await asyncio.gather(
-                *(
-                    chat(client, f"{tag} {person}", f"{person}.{number}")
-                    for person in range(20)
-                    for number in range(2)
-                )
+                *(chat(client, f"{tag} {person}", f"{person}.{number}") for person in range(20) for number in range(2))
             )
 
     asyncio.run(all_at_once())

@@ -83,10 +83,7 @@ def test_the_items_of_a_response() -> None:
 
 def test_the_settings() -> None:
     listed = {
-        name: cells[1]
-        for cells in rows(section("README.md", "Settings"))
-        for name in named(cells[0])
-        if len(cells) > 2
+        name: cells[1] for cells in rows(section("README.md", "Settings")) for name in named(cells[0]) if len(cells) > 2
     }
     words = {True: "on", False: "off", "": "empty"}
     defaults = {name: field.default for name, field in Settings.model_fields.items()}

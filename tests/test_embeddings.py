@@ -138,8 +138,7 @@ def test_a_vector_is_a_list_unless_base64_is_asked_for(http: httpx.Client, forma
 def test_base64_and_float_are_the_same_numbers(http: httpx.Client) -> None:
     texts = ["one", "two three", "one two"]
     plain, packed = (
-        http.post(EMBEDDINGS, json=body(texts, encoding_format=format)).json()["data"]
-        for format in ("float", "base64")
+        http.post(EMBEDDINGS, json=body(texts, encoding_format=format)).json()["data"] for format in ("float", "base64")
     )
     assert [item["embedding"] for item in plain] == [
         [*struct.unpack(f"<{EMBEDDING_SIZE}f", base64.b64decode(item["embedding"]))] for item in packed
@@ -152,9 +151,7 @@ def test_many_texts_go_to_the_embedder_a_few_at_a_time_and_keep_their_order(
     texts = [script(f"text {number}", tag=tag) for number in range(75)]
     found = client.embeddings.create(model=MODEL, input=texts).data
     assert [item.index for item in found] == [*range(75)]
-    assert [item.embedding for item in found] == [
-        embedding(text, EMBEDDING_SIZE, as_base64=False) for text in texts
-    ]
+    assert [item.embedding for item in found] == [embedding(text, EMBEDDING_SIZE, as_base64=False) for text in texts]
     asked = inputs(upstream, tag)
     assert sorted(map(len, asked)) == [11, 32, 32]
     assert sorted(text for batch in asked for text in batch) == sorted(texts)

@@ -295,9 +295,7 @@ def test_502_when_the_llm_is_not_there(cat: Cat, http: httpx.Client, upstream: U
 
 
 @pytest.mark.parametrize("script_fields", [{"break_after": 2}, {"error_after": 2}], ids=str)
-def test_an_llm_that_breaks_off_is_an_error_in_the_stream(
-    http: httpx.Client, script_fields: dict[str, Any]
-) -> None:
+def test_an_llm_that_breaks_off_is_an_error_in_the_stream(http: httpx.Client, script_fields: dict[str, Any]) -> None:
     text = script(say=["one", " two", " three"], **script_fields)
     reply = http.post(CHAT, json=chat_body(text, stream=True))
     assert reply.status_code == 200

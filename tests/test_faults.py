@@ -103,9 +103,7 @@ def cat(own_cat: Cat) -> Cat:
 def ask(cat: Cat, text: str = "hi", **fields: Any) -> httpx.Response:
     """On a connection of its own."""
     headers = {"Authorization": f"Bearer {KEY}"}
-    return httpx.post(
-        f"{cat.base_url}/chat/completions", json=chat_body(text, **fields), headers=headers, timeout=30
-    )
+    return httpx.post(f"{cat.base_url}/chat/completions", json=chat_body(text, **fields), headers=headers, timeout=30)
 
 
 def ask_at_once(cat: Cat, text: str, count: int = AT_ONCE) -> list[httpx.Response]:
@@ -656,9 +654,7 @@ def test_a_text_whose_tokens_are_hard_to_count(cat: Cat, text: str) -> None:
 
 
 @pytest.mark.skipif(WHICH != "1.9", reason="files are Cheshire Cat 1.9's")
-def test_files_that_were_half_written(
-    cat: Cat, upstream: Upstream, settings: Callable[..., None], tag: str
-) -> None:
+def test_files_that_were_half_written(cat: Cat, upstream: Upstream, settings: Callable[..., None], tag: str) -> None:
     settings(history="cat")
     ask(cat, "Count me.", user=tag)
     for path in cat.home.glob("cat/data/cache/openai_api_*"):

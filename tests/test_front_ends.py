@@ -16,8 +16,7 @@ from upstream import Upstream, script, text_of
 
 BEARER = {"Authorization": f"Bearer {KEY}"}
 PICTURE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4"
-    "AAAAAElFTkSuQmCC"
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
 )
 ULID = "01JD8Z3V9Q6T0F2M4K7XN5PBCW"
 UUID = "574574e0-e7c3-4860-b867-caff70878b3d"
@@ -134,9 +133,7 @@ CHATS = {
         {"stream": True, "temperature": 1, **NO_SAMPLING, **USAGE},
         headers={"Accept": "*/*", "Origin": "https://lobechat.com", **STAINLESS},
     ),
-    "LibreChat": Chat(
-        {"stream": True, "user": UUID, **USAGE}, headers={"X-Stainless-Lang": "js", "X-User-Id": UUID}
-    ),
+    "LibreChat": Chat({"stream": True, "user": UUID, **USAGE}, headers={"X-Stainless-Lang": "js", "X-User-Id": UUID}),
     "Chatbox 0.10": Chat({"stream": True, "temperature": 0.7, "top_p": 1}, told("You are a helpful assistant.")),
     "Roo Code 3.18": Chat(
         {"stream": True, "temperature": 0, "max_completion_tokens": 8192, **USAGE},

@@ -15,9 +15,7 @@ from upstream import script
 
 PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(24)).decode()
 
-odd = st.sampled_from(
-    [None, True, False, 0, -1, 1.5, "", "auto", [], {}, [{}], {"type": "function"}, "\ud800", "\0"]
-)
+odd = st.sampled_from([None, True, False, 0, -1, 1.5, "", "auto", [], {}, [{}], {"type": "function"}, "\ud800", "\0"])
 json_values = st.recursive(
     odd | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
@@ -46,8 +44,7 @@ formats = st.sampled_from([{"type": "text"}, {"type": "json_object"}, {"type": "
         "json_schema": st.fixed_dictionaries(
             {"name": st.sampled_from(["cat", "a b", ""])},
             optional={
-                "schema": st.sampled_from([{}, {"type": "object"}, {"type": 7}, {"$ref": "#"}, {"pattern": "("}])
-                | odd,
+                "schema": st.sampled_from([{}, {"type": "object"}, {"type": 7}, {"$ref": "#"}, {"pattern": "("}]) | odd,
                 "strict": st.booleans() | odd,
             },
         ),
@@ -59,9 +56,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "presence_penalty": st.sampled_from([-2, 2, -2.01, 2.01]),
     "frequency_penalty": st.sampled_from([-2, 2, -2.01, 2.01]),
     "seed": st.sampled_from([0, -1, 2**63 - 1, 2**63, 10**30, 1.5]),
-    "logit_bias": st.dictionaries(
-        st.sampled_from(["1", "50256", "x"]), st.sampled_from([-100, 100, 101]), max_size=2
-    ),
+    "logit_bias": st.dictionaries(st.sampled_from(["1", "50256", "x"]), st.sampled_from([-100, 100, 101]), max_size=2),
     "reasoning_effort": st.sampled_from(["none", "minimal", "low", "high", "extreme"]),
     "max_tokens": st.sampled_from([-2, -1, 0, 1, 2, 32000, 10**30]),
     "max_completion_tokens": st.sampled_from([-2, -1, 0, 1, 2, 32000, 10**30]),
@@ -220,9 +215,7 @@ OF_RESPONSES: dict[str, st.SearchStrategy[Any]] = {
     | st.lists(chosen, max_size=2).map(lambda some: {"type": "allowed_tools", "mode": "auto", "tools": some}),
     "truncation": st.sampled_from(["auto", "disabled", "always"]),
     "previous_response_id": st.sampled_from(["", "resp_0", "\0"]),
-    "include": st.lists(
-        st.sampled_from(["reasoning.encrypted_content", "message.output_text.logprobs"]), max_size=2
-    ),
+    "include": st.lists(st.sampled_from(["reasoning.encrypted_content", "message.output_text.logprobs"]), max_size=2),
     "background": st.booleans(),
     "stream": st.booleans(),
 }

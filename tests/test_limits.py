@@ -132,9 +132,7 @@ def test_a_reply_that_just_fits_has_ended_by_itself(client: OpenAI) -> None:
     assert completion.choices[0].finish_reason == "stop"
 
 
-@pytest.mark.parametrize(
-    ("setting", "asked", "expected"), [(3, None, 3), (3, 2, 2), (3, 5, 3), (0, 5, 5), (3, -1, 3)]
-)
+@pytest.mark.parametrize(("setting", "asked", "expected"), [(3, None, 3), (3, 2, 2), (3, 5, 3), (0, 5, 5), (3, -1, 3)])
 def test_the_smaller_of_setting_and_request_counts(
     client: OpenAI, settings: Callable[..., None], setting: int, asked: int | None, expected: int
 ) -> None:

@@ -79,9 +79,7 @@ def test_a_kept_conversation_is_bounded(http: httpx.Client, upstream: Upstream, 
     assert said[0] == ("user", "question 5")
 
 
-def test_a_client_that_gives_up_ends_the_run(
-    http: httpx.Client, upstream: Upstream, tag: str, somebody: str
-) -> None:
+def test_a_client_that_gives_up_ends_the_run(http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
     with pytest.raises(httpx.ReadTimeout):
         http.post("/message", json={"text": script(tag=tag, hang=True), "user_id": somebody}, timeout=0.5)
     upstream.wait(tag, state="left", timeout=1)

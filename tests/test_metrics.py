@@ -246,17 +246,13 @@ def test_no_label_is_made_up_by_a_client(cat: Cat, settings: Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def cat_without_the_package(
-    upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Cat, Path]]:
+def cat_without_the_package(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cat, Path]]:
     """A Cat whose prometheus-client cannot be imported, as long as a file is there."""
     folder = tmp_path_factory.mktemp("packages")
     stub = folder / "prometheus_client.py"
     stub.write_text("raise ImportError('there is no prometheus_client here')\n", "utf-8")
     double = [str(ROOT / "tests" / "double" / ".site")] if WHICH == "double" else []
-    cat = make_cat(tmp_path_factory.mktemp("own") / "home").start(
-        PYTHONPATH=os.pathsep.join([str(folder), *double])
-    )
+    cat = make_cat(tmp_path_factory.mktemp("own") / "home").start(PYTHONPATH=os.pathsep.join([str(folder), *double]))
     cat.use_llm(upstream.base_url)
     yield cat, stub
     cat.stop()
@@ -300,7 +296,7 @@ def test_each_completion_has_one_line_in_the_log(
     start = len(cat.log())
     reply = cat.http.post(CHAT, json=chat_body(text, model=secret, user=secret, stream=stream))
     line = line_of(reply)
-    seconds, first = line.pop("seconds"), line.pop("seconds_to_first_words")
+    seconds, first = line.pop("seconds"), line.pop("time_to_first_token")
     assert 0 <= first <= seconds < 10
     assert line == {
         "request": reply.headers["x-request-id"],
@@ -377,7 +373,7 @@ def test_debug_mode_adds_to_the_same_line(
     body = chat_body(script(say=["one", " two"], usage=False), stream=True)
     line = line_of(cat.http.post(CHAT, json=body))
     assert line["reply"].startswith("chatcmpl-")
-    assert line["asked_for"] == "cheshire-cat"
+    assert line["requested_model"] == "cheshire-cat"
     assert line["messages"][0]["role"] == "user"
     assert line["usage"]["completion_tokens"] == 2
     refused = line_of(cat.http.post(CHAT, json=chat_body(n=2)))

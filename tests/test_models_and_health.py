@@ -44,9 +44,7 @@ def test_an_alias_stands_for_a_model_and_the_reply_names_what_was_asked_for(
     settings(model_aliases="gpt-4 = cheshire-cat\n gpt-4o = cheshire-cat")
     assert said(client, "gpt-4o") == ("gpt-4o", "Who?")
     assert client.models.retrieve("gpt-4o").id == "gpt-4o"
-    chunks = client.chat.completions.create(
-        model="gpt-4o", messages=[{"role": "user", "content": "Who?"}], stream=True
-    )
+    chunks = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Who?"}], stream=True)
     assert {chunk.model for chunk in chunks} == {"gpt-4o"}
 
 

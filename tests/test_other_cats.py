@@ -30,9 +30,7 @@ def test_another_cat_is_told_which_versions_work(tmp_path: Path) -> None:
     link_entries(ROOT / "cat_openai_api", tmp_path / "plugins" / "bridge" / "cat_openai_api")
     for name in ("settings.py", "plugin.json"):
         (tmp_path / "plugins" / "bridge" / name).symlink_to(ROOT / name)
-    loaded = subprocess.run(
-        [sys.executable, "-c", LOAD_ALL], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    loaded = subprocess.run([sys.executable, "-c", LOAD_ALL], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr
     (line,) = loaded.stdout.splitlines()
     assert line.startswith("ERROR: OpenAI API: this version of the Cat is not supported.")

@@ -206,7 +206,7 @@ def test_debug_mode_logs_the_path_of_each_request_and_no_text(
         assert path["model"] == "cheshire-cat"
         assert path["messages"] == [{"role": "system", "characters": 13}, {"role": "user", "characters": 8}]
         assert path["stream"] is stream
-        assert 0 <= path["seconds_to_first_words"] <= path["seconds"] < 10
+        assert 0 <= path["time_to_first_token"] <= path["seconds"] < 10
         assert path["usage"]["completion_tokens"] == 2
         assert path["finish_reason"] == "stop"
         assert "secret" not in line.replace("Be secretive.", "")

@@ -337,9 +337,7 @@ class TestOnRedis:
         assert on(redis, story).errors == []
         assert redis.connections() == 0
 
-    def test_its_client_is_installed_beside_the_requests(
-        self, redis: Redis, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_its_client_is_installed_beside_the_requests(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[tuple[str, str]] = []
         may_end = threading.Event()
         installed = threading.Event()

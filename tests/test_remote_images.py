@@ -497,9 +497,7 @@ def test_what_is_no_image_is_refused_whatever_its_header_says(body: bytes) -> No
     assert "secret" not in message
 
 
-@pytest.mark.parametrize(
-    "status", ["404 Not Found", "500 Broken", "204 No Content", "206 Partial", "304 Not Modified"]
-)
+@pytest.mark.parametrize("status", ["404 Not Found", "500 Broken", "204 No Content", "206 Partial", "304 Not Modified"])
 def test_another_status_than_200_is_refused(status: str) -> None:
     assert f"status {status[:3]}" in refused(reply(b"" if status[:3] in {"204", "304"} else PNG, status))
 
@@ -550,9 +548,7 @@ def certificate(tmp_path: Path) -> Path:
     )
     file = tmp_path / "certificate.pem"
     file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + signed.public_bytes(serialization.Encoding.PEM)
     )
     return file

@@ -293,9 +293,7 @@ class TestFunctions:
         assert "hear" in names
         assert "look" not in names
 
-    def test_items_come_in_the_orders_that_clients_send(
-        self, http: httpx.Client, upstream: Upstream, tag: str
-    ) -> None:
+    def test_items_come_in_the_orders_that_clients_send(self, http: httpx.Client, upstream: Upstream, tag: str) -> None:
         def call(name: str) -> dict[str, Any]:
             return {"type": "function_call", "call_id": name, "name": "look", "arguments": "{}", "id": f"fc_{name}"}
 
@@ -480,9 +478,7 @@ class TestStored:
 
 class TestCancel:
     @pytest.fixture
-    def held(
-        self, http: httpx.Client, upstream: Upstream, tag: str
-    ) -> Iterator[tuple[httpx.Response, Iterator[str]]]:
+    def held(self, http: httpx.Client, upstream: Upstream, tag: str) -> Iterator[tuple[httpx.Response, Iterator[str]]]:
         """A stream whose LLM has said "one " and waits."""
         body = {"model": "cheshire-cat", "stream": True, "input": ask(tag=tag, say=["one ", "two"], delay=60)}
         with http.stream("POST", RESPONSES, json=body) as reply:
@@ -550,9 +546,7 @@ class TestCancel:
         until: Callable[..., None],
     ) -> None:
         settings(max_tokens=0)
-        body = json.dumps(
-            {"model": "cheshire-cat", "stream": True, "input": ask(say=["word " * 200], repeat=20_000)}
-        )
+        body = json.dumps({"model": "cheshire-cat", "stream": True, "input": ask(say=["word " * 200], repeat=20_000)})
         head = f"POST /custom{RESPONSES} HTTP/1.1\r\nHost: cat\r\nAuthorization: Bearer {KEY}\r\n"
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -599,9 +593,7 @@ class TestCancel:
 
 
 class TestRefused:
-    @pytest.mark.parametrize(
-        "kind", ["web_search", "file_search", "computer_use_preview", "mcp", "code_interpreter"]
-    )
+    @pytest.mark.parametrize("kind", ["web_search", "file_search", "computer_use_preview", "mcp", "code_interpreter"])
     def test_tools_that_are_no_functions(self, http: httpx.Client, kind: str) -> None:
         reply = http.post(RESPONSES, json={"model": "cheshire-cat", "input": "x", "tools": [{"type": kind}]})
         error = reply.json()["error"]
@@ -620,11 +612,7 @@ class TestRefused:
             {"input": [{"type": "web_search_call", "id": "ws_1"}]},
             {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]}]},
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://example.org"}]}]},
-            {
-                "input": [
-                    {"role": "user", "content": [{"type": "input_image", "image_url": "https://example.org/a"}]}
-                ]
-            },
+            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://example.org/a"}]}]},
         ],
         ids=lambda fields: next(iter(fields)),
     )

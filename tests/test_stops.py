@@ -57,9 +57,7 @@ def test_a_reply_ends_before_a_stop_sequence(
 ) -> None:
     messages: Any = [{"role": "user", "content": script("hi", say=pieces)}]
     if stream:
-        chunks = list(
-            client.chat.completions.create(model="cheshire-cat", messages=messages, stop=stop, stream=True)
-        )
+        chunks = list(client.chat.completions.create(model="cheshire-cat", messages=messages, stop=stop, stream=True))
         said, reason = "".join(chunk.choices[0].delta.content or "" for chunk in chunks), chunks[-1].choices[0]
     else:
         completion = client.chat.completions.create(model="cheshire-cat", messages=messages, stop=stop)

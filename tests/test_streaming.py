@@ -108,18 +108,14 @@ def test_without_streaming_a_stream_has_all_content_in_one_chunk(
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_a_client_that_goes_away_ends_the_run_within_a_second(
-    http: httpx.Client, upstream: Upstream, tag: str
-) -> None:
+def test_a_client_that_goes_away_ends_the_run_within_a_second(http: httpx.Client, upstream: Upstream, tag: str) -> None:
     text = script(tag=tag, say=["tick "], repeat=200, delay=0.1)
     with http.stream("POST", "/v1/chat/completions", json=body_for(text)) as reply:
         next(chunk for chunk in reply.iter_text() if "tick" in chunk)
     upstream.wait(tag, state="left", timeout=1)
 
 
-def test_a_client_that_gives_up_on_a_whole_reply_ends_the_run(
-    http: httpx.Client, upstream: Upstream, tag: str
-) -> None:
+def test_a_client_that_gives_up_on_a_whole_reply_ends_the_run(http: httpx.Client, upstream: Upstream, tag: str) -> None:
     text = script(tag=tag, say=["tick "], repeat=200, delay=0.1)
     with pytest.raises(httpx.ReadTimeout):
         http.post("/v1/chat/completions", json=body_for(text, stream=False), timeout=0.5)

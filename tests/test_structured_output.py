@@ -71,9 +71,7 @@ def test_the_format_reaches_the_llm_and_a_reply_that_fits_comes_as_it_is(
     ],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_reply_that_does_not_fit_is_an_error(
-    http: httpx.Client, format: Any, say: list[str], stream: bool
-) -> None:
+def test_a_reply_that_does_not_fit_is_an_error(http: httpx.Client, format: Any, say: list[str], stream: bool) -> None:
     reply = http.post("/v1/chat/completions", json=body(format, say, stream))
     assert reply.status_code == 502
     error = reply.json()["error"]

@@ -142,9 +142,7 @@ def test_a_vocabulary_that_cannot_be_fetched_delays_nothing(monkeypatch: pytest.
         assert isinstance(vocabulary.tokenizer(), EstimatingTokenizer)
 
 
-def test_a_failed_download_is_tried_again_later(
-    monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
-) -> None:
+def test_a_failed_download_is_tried_again_later(monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]) -> None:
     monkeypatch.setattr(vocabulary_module, "TiktokenTokenizer", Failing)
     monkeypatch.setattr(vocabulary_module, "RETRY_SECONDS", 0.0)
     vocabulary = Vocabulary()

@@ -75,9 +75,7 @@ def ask(client: OpenAI, messages: list[Any], model: str = "cheshire-cat", **opti
 
 
 def stream(client: OpenAI, messages: list[Any], model: str = "cheshire-cat", **options: Any) -> Streamed:
-    chunks = client.chat.completions.create(
-        model=model, messages=messages, stream=True, **{"tools": TOOLS, **options}
-    )
+    chunks = client.chat.completions.create(model=model, messages=messages, stream=True, **{"tools": TOOLS, **options})
     return Streamed(iter(chunks))
 
 
@@ -129,9 +127,7 @@ def test_the_functions_reach_the_llm_as_they_were_sent(client: OpenAI, upstream:
     "choice", ["auto", "required", {"type": "function", "function": {"name": "get_weather"}}], ids=str
 )
 @pytest.mark.parametrize("parallel", [True, False])
-def test_the_choice_reaches_the_llm(
-    client: OpenAI, upstream: Upstream, tag: str, choice: Any, parallel: bool
-) -> None:
+def test_the_choice_reaches_the_llm(client: OpenAI, upstream: Upstream, tag: str, choice: Any, parallel: bool) -> None:
     options = {"tool_choice": choice, "parallel_tool_calls": parallel}
     assert calls_of(ask(client, [user(tag=tag, tool_calls=[ROME])], **options).message) == scripted(ROME)
     assert stream(client, [user(tag=tag, tool_calls=[ROME])], **options).calls == [[*scripted(ROME)[0]]]
@@ -175,9 +171,7 @@ def conversation(question: dict[str, Any], *calls: dict[str, Any], content: str 
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_results_go_back_to_the_llm_which_answers(
-    client: OpenAI, upstream: Upstream, tag: str, streamed: bool
-) -> None:
+def test_results_go_back_to_the_llm_which_answers(client: OpenAI, upstream: Upstream, tag: str, streamed: bool) -> None:
     turns = [{"tool_calls": [ROME, DARK]}, {"say": ["Sun", "ny."]}]
     messages = conversation(user("Weather?", tag=tag, turns=turns), ROME, DARK)
     if streamed:

@@ -109,9 +109,7 @@ class Upstream:
         params = _without_none(tag=tag, count=count, state=state, timeout=timeout)
         response = self._reports.get("/wait", params=params, timeout=timeout + 10)
         if response.status_code == 408:
-            raise AssertionError(
-                f"no {count} request(s) of tag {tag!r} {state} within {timeout} s: {response.text}"
-            )
+            raise AssertionError(f"no {count} request(s) of tag {tag!r} {state} within {timeout} s: {response.text}")
         return self._records(response.raise_for_status())
 
     def open_requests(self) -> int:
@@ -400,9 +398,7 @@ class Values:
     def fitting(self, schema: Json) -> Any:
         """An instance of the schema: an object, unless it says otherwise."""
         self._root = schema
-        return self._of(
-            schema if {"$ref", "allOf", "anyOf"} & schema.keys() else {"type": "object", **schema}, "", 0
-        )
+        return self._of(schema if {"$ref", "allOf", "anyOf"} & schema.keys() else {"type": "object", **schema}, "", 0)
 
     def spend(self, arguments: str) -> None:
         """Earlier arguments have taken what they have from the text."""
@@ -503,9 +499,7 @@ class Reply:
     system_fingerprint: str | None
 
     def chunk_count(self) -> int:
-        return (
-            len(self.pieces) + len(self.refusal) + sum(1 for call in self.tool_calls for _ in tool_call_parts(call))
-        )
+        return len(self.pieces) + len(self.refusal) + sum(1 for call in self.tool_calls for _ in tool_call_parts(call))
 
 
 def compose(turn: Turn, body: Json) -> Reply:

@@ -1,54 +1,93 @@
-"""Who a request is for, and whether one more of theirs is let in."""
+"""Whether one more request is let in: the rate limit of its person, and the concurrency limit of this Cat."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from ..domain.log import Log
 from ..domain.people import Person
-from ..hosts.current import host
-from .rate_limiter import BoundedMemoryStorage, RateLimiter, SharedRateLimiter
+from .concurrency import ConcurrencyLimit
+from .rate_limiter import BoundedMemoryStorage, RateLimiter, RateStatus, SharedRateLimiter
 
 if TYPE_CHECKING:
     from ...settings import Settings
 
 
 class RateLimiters:
-    """The rate limiter that the settings ask for: this Cat's own, or one that it shares with others."""
+    """The rate limiter that the settings ask for: one in memory, or one on a Redis that several Cats share."""
 
-    def __init__(self) -> None:
-        self._own = RateLimiter(BoundedMemoryStorage())
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._in_memory = RateLimiter(BoundedMemoryStorage())
         self._shared: SharedRateLimiter | None = None
-        self._shared_at: str | None = None
+        self._shared_uri: str | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
-    def of(self, settings: "Settings") -> RateLimiter | SharedRateLimiter:
+    def get(self, settings: "Settings") -> RateLimiter | SharedRateLimiter:
         uri = settings.shared_rate_limit_storage()
-        if uri != self._shared_at:
-            if self._shared:
-                closing = asyncio.create_task(self._shared.close())
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
-            self._shared_at = uri
-            self._shared = SharedRateLimiter(uri, host) if uri else None
-        return self._shared or self._own
+        if uri != self._shared_uri:
+            self._close_shared()
+            self._shared_uri = uri
+            self._shared = SharedRateLimiter(uri, self._log) if uri else None
+        return self._shared or self._in_memory
+
+    async def close(self) -> None:
+        """Close the connections to Redis; those of former settings as well."""
+        self._close_shared()
+        await asyncio.gather(*self._closing)
+
+    def _close_shared(self) -> None:
+        if self._shared:
+            closing = asyncio.create_task(self._shared.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        self._shared = self._shared_uri = None
 
 
-rate_limiters = RateLimiters()
+@dataclass(frozen=True)
+class Admitted:
+    """A request that was let in. `headers`: of its rate limit. `release`: call it once, when the request has ended."""
+
+    headers: Mapping[str, str]
+    release: Callable[[], None]
 
 
-async def admit(person: Person, settings: "Settings", bucket: str) -> dict[str, str]:
-    """Count a request of the person; answers the rate limit headers, none where nothing was counted.
+class Admission:
+    def __init__(self, log: Log) -> None:
+        self._rate_limiters = RateLimiters(log)
+        self._concurrency = ConcurrencyLimit()
 
-    `bucket`: requests of each are counted apart. Raises `RateLimitExceeded`.
-    """
-    if not settings.rate_limit_per_minute:
-        return {}
-    status = await rate_limiters.of(settings).hit(person.key, settings.rate_limit_per_minute, bucket)
-    return status.headers() if status else {}
+    async def admit(self, person: Person, settings: "Settings", bucket: str, generations: int = 1) -> Admitted:
+        """Let in a request of `person` and count it against the rate limit of `bucket`.
+
+        `generations`: how many slots of the concurrency limit the request takes. Raises `Overloaded` or
+        `RateLimitExceeded`.
+        """
+        self._concurrency.acquire(settings.max_concurrent_requests, generations)
+        release = partial(self._concurrency.release, generations)
+        try:
+            status = None
+            if settings.rate_limit_per_minute:
+                limiter = self._rate_limiters.get(settings)
+                status = await limiter.hit(person.key, settings.rate_limit_per_minute, bucket)
+        except BaseException:
+            release()
+            raise
+        return Admitted(_headers(status), release)
+
+    async def rate_limit_headers(self, person: Person, settings: "Settings", bucket: str) -> Mapping[str, str]:
+        """The headers that say how much of the rate limit is left. Nothing is counted."""
+        if not settings.rate_limit_per_minute:
+            return {}
+        limiter = self._rate_limiters.get(settings)
+        return _headers(await limiter.peek(person.key, settings.rate_limit_per_minute, bucket))
+
+    async def close(self) -> None:
+        await self._rate_limiters.close()
 
 
-async def rate_limit_headers(person: Person, settings: "Settings", bucket: str) -> dict[str, str]:
-    """The rate limit headers as they are, with nothing counted."""
-    if not settings.rate_limit_per_minute:
-        return {}
-    status = await rate_limiters.of(settings).peek(person.key, settings.rate_limit_per_minute, bucket)
+def _headers(status: RateStatus | None) -> Mapping[str, str]:
+    """None is the answer of a rate limiter whose storage cannot be reached."""
     return status.headers() if status else {}

@@ -1,23 +1,19 @@
-"""How many requests are answered at once."""
+"""How many generations run at once."""
 
 from ..errors import Overloaded
 
 
 class ConcurrencyLimit:
-    """The places for requests that are answered at once."""
+    """Counts the generations that are under way."""
 
     def __init__(self) -> None:
         self._acquired = 0
 
-    def acquire(self, limit: int) -> None:
-        """Take one of `limit` places; 0 is no limit. Raises `Overloaded`."""
-        if limit and self._acquired >= limit:
-            raise Overloaded(limit)
-        self._acquired += 1
+    def acquire(self, limit: int, count: int = 1) -> None:
+        """Acquire `count` of `limit` slots, all or none; `limit` 0 is no limit. Raises `Overloaded`."""
+        if limit and self._acquired + count > limit:
+            raise Overloaded(limit, count)
+        self._acquired += count
 
-    def release(self) -> None:
-        """Give a place back."""
-        self._acquired -= 1
-
-
-concurrency_limit = ConcurrencyLimit()
+    def release(self, count: int = 1) -> None:
+        self._acquired -= count

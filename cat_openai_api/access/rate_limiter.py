@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
@@ -16,6 +16,7 @@ from limits.aio.storage import MovingWindowSupport, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.storage import storage_from_string
 
+from ..domain.log import Log
 from ..errors import RateLimitExceeded
 from ..packages import ensure, is_there
 
@@ -163,12 +164,6 @@ class RateLimiter:
         return RateStatus(item.amount, remaining, reset)
 
 
-class Log(Protocol):
-    def log_info(self, message: str) -> None: ...
-
-    def log_error(self, message: str) -> None: ...
-
-
 class _ClientMissing(Exception):
     pass
 
@@ -233,9 +228,7 @@ class SharedRateLimiter:
             )
         elif was_away and not fault:
             self._is_away = False
-            self._log.log_info(
-                f"OpenAI API: the rate limit storage {_shown(self._uri)} answers, requests are counted"
-            )
+            self._log.log_info(f"OpenAI API: the rate limit storage {_shown(self._uri)} answers, requests are counted")
         if isinstance(answer, RateLimitExceeded):
             raise answer
         return answer

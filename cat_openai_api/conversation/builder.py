@@ -130,8 +130,8 @@ class ConversationBuilder:
         _check_base64(path, data[head.end() :])
         return File(data, name or "")
 
-    def read(self, path: str) -> ParsedConversation:
-        """All of it. `path`: that of the messages."""
+    def build(self, path: str) -> ParsedConversation:
+        """All that was added. `path`: that of the messages."""
         self._no_open_calls(path)
         conversation = Conversation(tuple(self._turns), tuple(self._instructions))
         return ParsedConversation(conversation, self._kinds, self._remote_images)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..domain.conversation import Turn
 from ..domain.people import Person
 from ..errors import StorageFailed
-from ..hosts.current import host
+from ..hosts.port import Host
 from ..wire.json import encode
 
 MAX_TURNS = 40
@@ -24,29 +24,51 @@ MAX_BYTES = 8_000_000
 
 _turns = TypeAdapter(list[Turn])
 
-_turn_taking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-"""A lock for each conversation that is being continued: two messages at once get one order."""
-
 
 class StoredConversation:
     """`turns`: what was said up to now, oldest first."""
 
-    def __init__(self, key: str, turns: Sequence[Turn]) -> None:
+    def __init__(self, store: "ConversationStore", key: str, turns: Sequence[Turn]) -> None:
+        self._store = store
         self._key = key
         self.turns = turns
 
-    async def add(self, asked: Sequence[Turn], reply: Turn) -> None:
-        """Keep what was said now, also where another Cat has added to the conversation since."""
+    async def add(self, new_turns: Sequence[Turn], reply: Turn) -> None:
+        """Store what was said now, also where another Cat has added to the conversation since."""
+        await self._store.add(self._key, new_turns, reply)
 
-        def with_this(kept: Any) -> Any:
-            turns = _turns_of(kept)
-            return _turns.dump_python(_newest([*before(turns, asked), *asked, reply]), mode="json")
+
+class ConversationStore:
+    """The stored conversations of all people."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._turn_taking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def open(self, person: Person, model: str) -> AsyncGenerator[StoredConversation, None]:
+        """The person's conversation with the model, for one at a time who continues it."""
+        key = f"openai_api_conversation_{model}_{person.key}"
+        async with self._turn_taking.setdefault(key, asyncio.Lock()):
+            yield StoredConversation(self, key, self._turns_of(await self._host.load(key)))
+
+    async def add(self, key: str, new_turns: Sequence[Turn], reply: Turn) -> None:
+        def with_new_turns(kept: Any) -> Any:
+            turns = self._turns_of(kept)
+            return _turns.dump_python(_newest([*before(turns, new_turns), *new_turns, reply]), mode="json")
 
         with suppress(StorageFailed):
-            await host.update(self._key, with_this)
+            await self._host.update(key, with_new_turns)
             return
         # The reply is there all the same, and the error is in the log already.
-        host.log_error("OpenAI API: a conversation cannot be kept, the next message will not find this one")
+        self._host.log_error("OpenAI API: a conversation cannot be kept, the next message will not find this one")
+
+    def _turns_of(self, kept: Any) -> list[Turn]:
+        try:
+            return _turns.validate_python(kept or [])
+        except ValidationError:
+            self._host.log_error("OpenAI API: a kept conversation cannot be read, a new one begins")
+            return []
 
 
 def before(kept: Sequence[Turn], asked: Sequence[Turn]) -> Sequence[Turn]:
@@ -75,22 +97,6 @@ def _answered(turns: Sequence[Turn]) -> list[Turn]:
         if turn.role == "user" or turn.calls or turn.text:
             answered += [turn, *results]
     return answered
-
-
-@asynccontextmanager
-async def open_conversation(person: Person, model: str) -> AsyncGenerator[StoredConversation, None]:
-    """The person's conversation with the model, for one at a time who continues it."""
-    key = f"openai_api_conversation_{model}_{person.key}"
-    async with _turn_taking.setdefault(key, asyncio.Lock()):
-        yield StoredConversation(key, _turns_of(await host.load(key)))
-
-
-def _turns_of(kept: Any) -> list[Turn]:
-    try:
-        return _turns.validate_python(kept or [])
-    except ValidationError:
-        host.log_error("OpenAI API: a kept conversation cannot be read, a new one begins")
-        return []
 
 
 def _newest(turns: list[Turn]) -> list[Turn]:

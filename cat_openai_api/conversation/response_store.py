@@ -4,11 +4,11 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..domain.people import Person
 from ..errors import StorageFailed
-from ..hosts.current import host
+from ..hosts.port import Host
 from ..hosts.shared.bounds import Record, newest, young
 from ..wire.json import encode
 
@@ -23,7 +23,7 @@ SECONDS_KEPT = 30 * 24 * 60 * 60
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredResponse:
     """`response`: as it was sent. `input`: what it answers, as `/input_items` lists it, without what was said
     before. `at`: seconds since the epoch. `size`: of both as JSON, in bytes."""
 
@@ -37,34 +37,67 @@ class Stored:
         return [*self.input, *self.response["output"]]
 
 
-async def keep(person: Person, response: Mapping[str, Any], input: list[dict[str, Any]]) -> bool:
-    """Whether the response is kept now."""
-    stored = asdict(Stored(dict(response), input, time.time(), len(encode([response, input]))))
-    with suppress(StorageFailed):
-        await host.update(_key(person), lambda kept: _bounded({**_young(kept), response["id"]: stored}))
-        return True
-    # The reply is there all the same, and the error is in the log already.
-    host.log_error("OpenAI API: a response cannot be kept, nobody can go on from it")
-    return False
+class ResponseStore:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def save(self, person: Person, response: Mapping[str, Any], input: list[dict[str, Any]]) -> bool:
+        """Whether the response is stored now."""
+        stored = asdict(StoredResponse(dict(response), input, time.time(), len(encode([response, input]))))
+        with suppress(StorageFailed):
+            await self._host.update(_key(person), lambda kept: _bounded({**_young(kept), response["id"]: stored}))
+            return True
+        # The reply is there all the same, and the error is in the log already.
+        self._host.log_error("OpenAI API: a response cannot be kept, nobody can go on from it")
+        return False
+
+    async def load_all(self, person: Person) -> dict[str, StoredResponse]:
+        """By id, oldest first. Raises `StorageFailed`."""
+        kept = _young(await self._host.load(_key(person)))
+        return {name: StoredResponse(**stored) for name, stored in kept.items()}
+
+    async def delete(self, person: Person, response_id: str) -> None:
+        """Raises `StorageFailed`."""
+
+        def without(kept: Any) -> dict[str, Any]:
+            return {name: stored for name, stored in _young(kept).items() if name != response_id}
+
+        await self._host.update(_key(person), without)
 
 
-async def all_of(person: Person) -> dict[str, Stored]:
-    """By id, oldest first. Raises `StorageFailed`."""
-    return {name: Stored(**stored) for name, stored in _young(await host.load(_key(person))).items()}
+class ActiveResponse(Protocol):
+    """A response under way, which can be looked at and cancelled by other requests."""
+
+    person: Person
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """The response object as it stands, as it is sent."""
+
+    async def cancel(self) -> Mapping[str, Any]:
+        """End the response with what there is of it, which is returned."""
 
 
-async def remove(person: Person, response_id: str) -> None:
-    """Raises `StorageFailed`."""
+class ActiveResponses:
+    """The responses under way on this Cat, by id."""
 
-    def without(kept: Any) -> dict[str, Any]:
-        return {name: stored for name, stored in _young(kept).items() if name != response_id}
+    def __init__(self) -> None:
+        self._responses: dict[str, ActiveResponse] = {}
 
-    await host.update(_key(person), without)
+    def add(self, response_id: str, response: ActiveResponse) -> None:
+        self._responses[response_id] = response
+
+    def remove(self, response_id: str) -> None:
+        self._responses.pop(response_id, None)
+
+    def get(self, person: Person, response_id: str) -> ActiveResponse | None:
+        """None where there is none of that id, or where it is another person's."""
+        response = self._responses.get(response_id)
+        return response if response and response.person.key == person.key else None
 
 
-def chain(kept: Mapping[str, Stored], last: str) -> list[Stored]:
+def chain(kept: Mapping[str, StoredResponse], last: str) -> list[StoredResponse]:
     """The responses that led to `last`, and that itself, oldest first; as far back as they are kept."""
-    found: list[Stored] = []
+    found: list[StoredResponse] = []
     here: str | None = last
     while here is not None and here in kept:
         found.append(kept[here])

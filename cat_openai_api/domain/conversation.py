@@ -1,4 +1,4 @@
-"""What was said: the client's messages in the words that the hosts share."""
+"""A conversation, the functions that its client offers and the format that it asks for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class ToolCall:
 class Turn:
     """One message of the conversation.
 
-    `calls`: what an assistant asked the client to do. `call_id`: which of them a tool's turn answers.
+    `calls`: of an assistant's turn. `call_id`: of a tool's turn, the id of the call that it answers.
     """
 
     role: Role
@@ -74,37 +74,43 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """`instructions`: the system and developer texts, verbatim and in order, wherever they stood.
+    """A conversation whose last turn is the user's, or a tool's that answers a call of the turn before it.
 
-    The last turn is the user's, or a tool's that answers a call of the assistant turn before it.
+    `instructions`: the system and developer texts, verbatim and in order, wherever they stood.
     """
 
     turns: tuple[Turn, ...]
     instructions: tuple[str, ...] = ()
 
     def mentions(self, word: str) -> bool:
-        """`word`: in lower case; it is found in any case."""
+        """Whether `word`, in lower case, stands in any text, in any case."""
         return any(word in text.lower() for text in (*self.instructions, *(turn.text for turn in self.turns)))
+
+
+CallChoice: TypeAlias = Literal["auto", "none", "required"] | Mapping[str, Any] | None
+"""OpenAI's `tool_choice`; a mapping is `{"type": "function", "function": {"name": …}}`."""
 
 
 @dataclass(frozen=True)
 class Functions:
-    """The client's functions that the LLM may call in this run, and how.
+    """The client's functions that the LLM may call in a run, and how.
 
-    `tools`: OpenAI's tool objects as the client sent them, by name, at least one. `choice`: "auto", "none",
-    "required", `{"type": "function", "function": {"name": …}}`, or None, which is "auto". `parallel`: false for one
-    call at most, None where the client leaves it to the LLM.
+    `tools`: OpenAI's tool objects as the client sent them, by name, at least one. `choice`: None is "auto".
+    `parallel`: false for one call at most, None where the client leaves it to the LLM.
     """
 
     tools: Mapping[str, Mapping[str, Any]]
-    choice: Any = None
+    choice: CallChoice = None
     parallel: bool | None = None
 
 
 @dataclass(frozen=True)
 class JsonFormat:
-    """JSON as the form of the reply. `wire`: the `response_format` as the client sent it. `schema`: the JSON schema
-    that it must fit; None for any object."""
+    """The reply is to be JSON.
+
+    `wire`: the `response_format` as the client sent it. `schema`: the JSON schema that the reply must be valid
+    against; None for any object.
+    """
 
     wire: Mapping[str, Any]
     schema: Any = None

@@ -28,7 +28,12 @@ class Person:
 
 @dataclass(frozen=True)
 class Caller:
-    """Whom the host authenticated. `is_service`: holds the master key, and so speaks for its end users."""
+    """Whom the host authenticated.
+
+    `is_service`: holds the master key, and so speaks for its end users. `context`: what the host knows of the
+    connection; only the host that made it looks inside.
+    """
 
     person: Person
     is_service: bool
+    context: object = field(default=None, compare=False, repr=False)

@@ -1,5 +1,4 @@
-"""From a question to what the client gets: whole, or as a stream. Every API resource that asks the Cat does it
-so."""
+"""One generation under way: what was asked, the run of the Cat, and what is done when it ends."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +10,8 @@ from ..domain.events import CallDelta, Delta, Refusal, Text
 from ..domain.json_instruction import json_instruction
 from ..domain.people import Person
 from ..domain.usage import Usage
-from ..hosts.current import host
 from ..hosts.port import Run
-from ..http.request import ApiRequest
+from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 from ..tokens.counting import count_prompt_tokens, count_tokens
 from ..wire.json import encode
@@ -26,21 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Generation:
-    """A question and the Cat's reply to it, under way. To be closed.
+    """A request and the Cat's reply to it. Close it.
 
-    `kept`: the conversation that the Cat keeps, where this one continues it with the turns `asked`.
+    `conversation`: all of it, as the Cat gets it. `stored`: the stored conversation that is continued with the turns
+    `new_turns`, if any.
     """
 
-    question: GenerationRequest
-    person: Person
+    request: GenerationRequest
     conversation: Conversation
     reply: Reply
     record: RequestRecord
-    kept: StoredConversation | None = None
-    asked: Sequence[Turn] = ()
+    stored: StoredConversation | None = None
+    new_turns: Sequence[Turn] = ()
 
     async def deltas(self, *, live: bool) -> AsyncGenerator[list[Delta], None]:
-        """What the client may have; not `live`: all of it at once. See `Reply.deltas`."""
+        """What the client gets, piece by piece; not `live`: all of it at once. Raises what `Reply.deltas` raises."""
         if live:
             async for deltas in self.reply.deltas():
                 yield deltas
@@ -56,83 +54,87 @@ class Generation:
         yield whole
 
     async def usage(self) -> Usage:
-        """What the LLM reported, or else a count."""
-        usage = self.record.usage = self.reply.end.usage or await self._counted()
-        return usage
+        """The tokens that the LLM reported, or else a count."""
+        return self.reply.end.usage or await self._count_tokens()
 
-    async def _counted(self) -> Usage:
-        """For an LLM that does not report, or that was ended before it did. Images are not counted."""
+    async def _count_tokens(self) -> Usage:
+        """For an LLM that reports no usage, or that was stopped before it did. Images are not counted."""
         calls = [text for call in self.reply.calls() for text in (call.name, call.arguments)]
-        prompt = await count_prompt_tokens(_texts_of_prompt(self.conversation, self.question.functions))
-        completion = await count_tokens([self.reply.text(), self.reply.refusal(), *calls])
+        prompt_texts = _texts_of_prompt(self.conversation, self.request.functions)
+        prompt = await count_prompt_tokens(prompt_texts, runtime.vocabulary)
+        completion = await count_tokens([self.reply.text(), self.reply.refusal(), *calls], runtime.vocabulary)
         return Usage(prompt, completion, prompt + completion)
 
     async def aclose(self) -> None:
-        """End the run if it has not ended, and keep what was said."""
+        """End the run if it has not ended, and store the conversation."""
         await self.reply.aclose()
-        self.record.take(self.reply)
+        self.record.add_generation(self.reply.finish_reason, self.reply.end.usage, self.reply.first_delta_at)
         text, calls = self.reply.text(), tuple(self.reply.calls())
-        if self.kept and self.question.remember and not self.reply.has_failed and (text or calls):
-            await self.kept.add(self.asked, Turn("assistant", (text,), calls))
+        if self.stored and self.request.remember and not self.reply.has_failed and (text or calls):
+            await self.stored.add(self.new_turns, Turn("assistant", (text,), calls))
         if self.record.debug:
-            self.record.path = self._path()
-            self.record.usage = self.record.usage or await self._counted()
+            self.record.details = self._details()
+            self.record.usage = self.record.usage or await self._count_tokens()
 
-    def _path(self) -> dict[str, Any]:
-        said = self.question.reading.conversation
-        messages = [("system", text) for text in said.instructions]
-        messages += [(turn.role, turn.text) for turn in said.turns]
+    def _details(self) -> dict[str, Any]:
+        conversation = self.request.parsed.conversation
+        messages = [("system", text) for text in conversation.instructions]
+        messages += [(turn.role, turn.text) for turn in conversation.turns]
         return {
-            "reply": self.question.id,
-            "asked_for": self.question.requested_model,
+            "reply": self.request.id,
+            "requested_model": self.request.requested_model,
             "messages": [{"role": role, "characters": len(text)} for role, text in messages],
         }
 
 
-async def _begin(
-    question: GenerationRequest,
+async def prepare_generation(
+    request: GenerationRequest,
     person: Person,
+    context: object,
     settings: "Settings",
-    request: ApiRequest,
-    kept: StoredConversation | None,
+    record: RequestRecord,
+    *,
+    stored: StoredConversation | None,
 ) -> Generation:
-    """The Cat has not been asked yet when this returns."""
-    conversation = await question.reading.fetch_images()
-    asked = conversation.turns
-    if kept:
-        conversation = replace(conversation, turns=(*before(kept.turns, asked), *asked))
-    if question.format and question.format.schema is None and not conversation.mentions("json"):
+    """Fetch the conversation's images and make its run, which has not started yet when this returns.
+
+    `context`: of the `Caller`. `stored`: the conversation that the request continues, if any. Raises `InvalidRequest`
+    for an image that cannot be fetched.
+    """
+    conversation = await request.parsed.fetch_images()
+    new_turns = conversation.turns
+    if stored:
+        conversation = replace(conversation, turns=(*before(stored.turns, new_turns), *new_turns))
+    if request.format and request.format.schema is None and not conversation.mentions("json"):
         # LLMs in JSON mode want to be told of it in words too, and OpenAI's refuse a request without that word.
-        instructions = (*conversation.instructions, json_instruction(question.format))
+        instructions = (*conversation.instructions, json_instruction(request.format))
         conversation = replace(conversation, instructions=instructions)
-    rewritten = host.rewrites_replies()
+    rewritten = runtime.host.rewrites_replies()
     run = Run(
-        question.model,
+        request.model,
         conversation,
         person,
-        request,
-        sampling=question.sampling,
-        functions=question.functions,
-        format=question.format,
-        remember=question.remember,
+        context,
+        sampling=request.sampling,
+        functions=request.functions,
+        format=request.format,
+        remember=request.remember,
         timeout=settings.request_timeout,
         with_steps=settings.show_steps,
-        cancellation=question.cancellation,
+        cancellation=request.cancellation,
     )
-    limits = (*question.max_tokens, settings.max_tokens)
+    limits = (*request.max_tokens, settings.max_tokens)
     reply = Reply(
         run,
         max_tokens=min((limit for limit in limits if limit and limit > 0), default=0),
-        stops=question.stops,
-        live=settings.streams_live(rewritten=rewritten) if question.stream else not rewritten,
+        stops=request.stops,
+        live=settings.streams_live(rewritten=rewritten) if request.stream else not rewritten,
     )
-    return Generation(question, person, conversation, reply, request.record, kept, asked)
+    return Generation(request, conversation, reply, record, stored, new_turns)
 
 
 def _texts_of_prompt(conversation: Conversation, functions: Functions | None) -> list[str]:
     """A text for each message, and one for the client's functions."""
-    turns = (
-        "".join([turn.text, *(call.name + call.arguments for call in turn.calls)]) for turn in conversation.turns
-    )
+    turns = ("".join([turn.text, *(call.name + call.arguments for call in turn.calls)]) for turn in conversation.turns)
     tools = [encode([*functions.tools.values()]).decode()] if functions else []
     return [*conversation.instructions, *turns, *tools]

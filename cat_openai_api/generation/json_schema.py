@@ -171,9 +171,7 @@ def _check_keyword(resolver: Any, keyword: str, value: Any) -> None:
     elif keyword == "pattern" and isinstance(value, str):
         regex = _regex()
         if regex is None:
-            raise SchemaRefused(
-                "'pattern' cannot be checked: the package regex is missing in the Cat's environment"
-            )
+            raise SchemaRefused("'pattern' cannot be checked: the package regex is missing in the Cat's environment")
         try:
             regex.compile(value)
         except (regex.error, RecursionError):

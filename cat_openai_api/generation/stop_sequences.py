@@ -20,9 +20,7 @@ class StopSequences:
             return piece, False
         text = self._held + piece
         self._held = ""
-        found = [
-            (start + len(sequence), start) for sequence in self._sequences if (start := text.find(sequence)) >= 0
-        ]
+        found = [(start + len(sequence), start) for sequence in self._sequences if (start := text.find(sequence)) >= 0]
         if found:
             return text[: min(found)[1]], True
         held = self._beginning_at_the_end(text)

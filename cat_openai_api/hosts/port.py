@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from ..domain.conversation import Conversation, Functions, JsonFormat, Kind
 from ..domain.events import Event
@@ -45,19 +45,19 @@ class Cancellation:
 
 @dataclass(frozen=True)
 class Run:
-    """One question to the Cat.
+    """What the Cat is asked to do for one generation.
 
-    `model`: id of a model that the host listed. `sampling`: OpenAI's sampling parameters that the client set,
-    by OpenAI's names; they are for the LLM of this run alone, as far as its type takes them. `functions`: the
-    client's, offered beside the Cat's own tools. `format`: JSON as the form of the reply. `remember`: false for
-    a run that leaves no trace in the Cat's memory. `timeout`: seconds for all of it; 0 is no limit. `with_steps`:
-    whether the steps are wanted.
+    `model`: id of a model that the host listed. `context`: that of the `Caller`. `sampling`: OpenAI's sampling
+    parameters that the client set, by OpenAI's names, for the LLM of this run alone and as far as its type takes them.
+    `functions`: the client's, offered beside the Cat's own tools. `format`: of the reply, if it is to be JSON.
+    `remember`: false for a run that leaves no trace in the Cat's memory. `timeout`: seconds for the whole run; 0 is no
+    limit. `with_steps`: whether `Step` events are wanted.
     """
 
     model: str
     conversation: Conversation
     person: Person
-    request: Request
+    context: object = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     functions: Functions | None = None
     format: JsonFormat | None = None
@@ -102,8 +102,8 @@ class Host(ABC):
         """The settings as they stand now in the Cat's panel."""
 
     @abstractmethod
-    async def authenticate(self, request: Request, access: Access) -> Caller:
-        """Who calls. Raises `InvalidApiKey` or `InsufficientPermissions`."""
+    async def authenticate(self, connection: HTTPConnection, access: Access) -> Caller:
+        """The caller of a request or a WebSocket. Raises `InvalidApiKey` or `InsufficientPermissions`."""
 
     @abstractmethod
     def end_user(self, name: str) -> Person:
@@ -154,6 +154,9 @@ class Host(ABC):
         It is kept for as long as the Cat's storage keeps anything, and nothing is lost that another Cat on that
         storage saves at the same time. Raises `StorageFailed`.
         """
+
+    async def close(self) -> None:  # noqa: B027  a host may have nothing to release
+        """Release what the plugin holds of this Cat. Called once, when the plugin is switched off."""
 
     def log_request(self, request: Mapping[str, Any]) -> None:
         """A line for a request, as JSON: what a client sent makes no line of its own in it."""

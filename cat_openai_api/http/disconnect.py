@@ -1,4 +1,4 @@
-"""Work for a client, cancelled when the client closes the connection."""
+"""Work for a client that is cancelled when the client closes its connection."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -11,20 +11,20 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its reply was ready."""
+    """The client closed the connection before its response was ready."""
 
 
-async def cancel_on_disconnect(request: Request, work: Awaitable[T], within: float | None = None) -> T:
-    """The result of `work`, which is cancelled as soon as the client is gone (`ClientGone`).
+async def cancel_on_disconnect(request: Request, work: Awaitable[T], timeout: float | None = None) -> T:
+    """The result of `work`, which is cancelled as soon as the client has disconnected (raises `ClientGone`).
 
-    `within`: raises TimeoutError after so many seconds, and a task given as `work` goes on. The body must have been
-    read: what comes after it is the end of the connection.
+    `timeout`: raises TimeoutError after so many seconds; a task that was given as `work` goes on. The request's body
+    must have been read before: the next message of the connection is then its end.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_wait_for_disconnect(request))
     done: set[asyncio.Future[Any]] = {leaving}
     try:
-        done, _ = await asyncio.wait([working, leaving], timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([working, leaving], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     finally:
         left = leaving in done and not working.done()
         leaving.cancel()
@@ -38,8 +38,8 @@ async def cancel_on_disconnect(request: Request, work: Awaitable[T], within: flo
     return working.result()
 
 
-def _has_left(error: Exception) -> bool:
-    """FastAPI reads the body, and makes a 400 of whatever goes wrong then."""
+def is_disconnect(error: Exception) -> bool:
+    """Whether the client is gone. FastAPI makes an HTTPException of what is raised while it reads the body."""
     return isinstance(error, (ClientGone, ClientDisconnect)) or isinstance(error.__cause__, ClientDisconnect)
 
 

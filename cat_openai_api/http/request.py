@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
-from ..access.admission import admit, rate_limit_headers
-from ..access.concurrency import concurrency_limit
+from ..access.end_user import resolve_end_user
 from ..domain.people import Access, Caller, Person
 from ..errors import InvalidRequest, RequestTooLarge, RequestTooSlow
-from ..hosts.current import host
+from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 from ..wire.json import decode, encode
 from ..wire.models import WireReply
@@ -21,29 +21,63 @@ from ..wire.models import WireReply
 if TYPE_CHECKING:
     from ...settings import Settings
 
-
 MAX_BODY_MEGABYTES = 32
 
-
 MAX_BODY_BYTES = MAX_BODY_MEGABYTES * 1024 * 1024
-
 
 BLOCKING_BYTES = 256 * 1024
 """A body longer than this (some 5 ms of work) is parsed in a thread."""
 
+CONTEXT = "openai_api"
+"""Key of the `RequestContext` in the ASGI scope."""
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """What belongs to a request from its first to its last ASGI message.
+
+    `response_headers`: added to the response, whatever it will be, unless it has a header of that name.
+    """
+
+    record: RequestRecord
+    response_headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, route: str) -> "RequestContext":
+        record = RequestRecord(f"req_{uuid4().hex}", route)
+        return cls(record, {"x-request-id": record.request_id})
+
+    def wrap(self, send: Send) -> Send:
+        """An ASGI `send` that adds the response headers and notes the status. It runs for every token."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.record.status = message["status"]
+                present = {name.lower() for name, _ in message["headers"]}
+                added = {name.encode(): value.encode("latin-1") for name, value in self.response_headers.items()}
+                message["headers"] = [*message["headers"], *((n, v) for n, v in added.items() if n not in present)]
+            await send(message)
+
+        return send_with_headers
+
 
 class ApiRequest(Request):
-    """A request to one of the plugin's routes. `headers_for_reply` go on the reply, whatever it will be."""
+    """A request whose caller the host has authenticated, unless the route is open to all.
+
+    `settings`: those in force for this request, read once; only where there is a caller. `parsed_body`: the JSON,
+    once it was read.
+    """
+
+    settings: "Settings"
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
-        self.id = f"req_{uuid4().hex}"
-        self.headers_for_reply: dict[str, str] = {"x-request-id": self.id}
-        self.record = RequestRecord(self.id, scope["route"].path)
+        context: RequestContext = scope[CONTEXT]
+        self.record = context.record
+        self.response_headers = context.response_headers
         self.parsed_body: Any = None
         self._route = scope["route"]
         self._caller: Caller | None = None
-        self._settings: Settings | None = None
 
     @property
     def caller(self) -> Caller:
@@ -52,39 +86,34 @@ class ApiRequest(Request):
         return self._caller
 
     async def authenticate(self, access: Access) -> None:
-        self._caller = await host.authenticate(self, access)
+        """Raises `InvalidApiKey` or `InsufficientPermissions`."""
+        self._caller = await runtime.host.authenticate(self, access)
+        self.settings = await runtime.host.settings()
+        self.record.debug = self.settings.debug_mode
+        runtime.metrics.apply(self.settings)
 
-    async def settings(self) -> "Settings":
-        """The settings in force for this request: they are read once."""
-        if self._settings is None:
-            self._settings = await host.settings()
-            self.record.follow(self._settings)
-        return self._settings
+    def end_user(self, name: str | None) -> Person:
+        """See `resolve_end_user`."""
+        return resolve_end_user(self.caller, name, self.headers, self.settings, runtime.host)
 
-    async def admit(self, person: Person) -> Callable[[], None]:
-        """Let the request in for `person` and count it; to be called when it has been answered.
+    async def admit(self, person: Person, generations: int = 1) -> Callable[[], None]:
+        """Let the request in for `person` and count it. Call what is returned when the request has been answered.
 
-        Raises `Overloaded` or `RateLimitExceeded`.
+        `generations`: see `Admission.admit`. Raises `Overloaded` or `RateLimitExceeded`.
         """
-        settings = await self.settings()
-        concurrency_limit.acquire(settings.max_concurrent_requests)
-        try:
-            self.headers_for_reply.update(await admit(person, settings, self._route.bucket))
-        except BaseException:
-            concurrency_limit.release()
-            raise
-        return concurrency_limit.release
+        admitted = await runtime.admission.admit(person, self.settings, self._route.bucket, generations)
+        self.response_headers.update(admitted.headers)
+        return admitted.release
 
     async def add_rate_limit_headers(self) -> None:
-        """The caller's own rate limit headers, for a request that ends before it is known whom it is for."""
-        settings = await self.settings()
-        self.headers_for_reply.update(await rate_limit_headers(self.caller.person, settings, self._route.bucket))
+        """Those of the caller, for a request that ends before its end user is known."""
+        person, bucket = self.caller.person, self._route.bucket
+        self.response_headers.update(await runtime.admission.rate_limit_headers(person, self.settings, bucket))
 
     async def body(self) -> bytes:
-        """The whole body, read only as far as it is allowed to be long. Raises `RequestTooLarge` or
-        `RequestTooSlow`."""
+        """The whole body; no more of it is read than it may have. Raises `RequestTooLarge` or `RequestTooSlow`."""
         if not hasattr(self, "_body"):
-            seconds = (await self.settings()).request_timeout
+            seconds = self.settings.request_timeout
             try:
                 self._body = await asyncio.wait_for(self._read(), seconds or None)
             except asyncio.TimeoutError:
@@ -105,18 +134,19 @@ class ApiRequest(Request):
         return b"".join(chunks)
 
     async def json(self) -> Any:
+        """Raises `InvalidRequest`, and what `body` raises."""
         body = await self.body()
         try:
-            self.parsed_body = await _decoded(body, self._route.most_values)
+            self.parsed_body = await _decode(body, self._route.max_values)
         except ValueError as error:
-            raise InvalidRequest(f"The request's body is no valid JSON: {error}.", code="invalid_json") from error
+            raise InvalidRequest(f"The request's body is not valid JSON: {error}.", code="invalid_json") from error
         return self.parsed_body
 
 
-async def _decoded(body: bytes, most_values: int) -> Any:
+async def _decode(body: bytes, max_values: int) -> Any:
     if len(body) < BLOCKING_BYTES:
-        return decode(body, most_values)
-    return await asyncio.to_thread(decode, body, most_values)
+        return decode(body, max_values)
+    return await asyncio.to_thread(decode, body, max_values)
 
 
 def json_response(reply: WireReply | Mapping[str, Any]) -> Response:

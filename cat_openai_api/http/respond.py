@@ -1,61 +1,57 @@
-"""From a generation request to the HTTP response: whole, or a stream."""
+"""From generation requests to the HTTP response: whole, or a stream of events."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from starlette.responses import Response
 
-from ..conversation.history import open_conversation
 from ..domain.people import Person
-from ..generation.generation import Generation, _begin
+from ..generation.generation import Generation, prepare_generation
 from ..generation.renderer import Renderer
 from ..generation.request import GenerationRequest
+from ..runtime import runtime
 from .disconnect import cancel_on_disconnect
 from .request import ApiRequest, json_response
 from .streamer import EventStream
 
 FIRST_EVENT_TIMEOUT = 5.0
-"""A stream begins with the Cat's first words, so that what fails before them keeps its HTTP status; but it
-begins after this time at the latest, so that comments keep the line open while the Cat thinks."""
+"""Seconds. A stream begins with the first event of its run, so that what fails before it keeps its HTTP status; but
+it begins after this time at the latest, so that comments keep the connection open while the Cat thinks."""
 
 
-async def answer(
-    question: GenerationRequest, person: Person, request: ApiRequest, form: Callable[[Generation], Renderer]
-) -> Response:
-    """Ask the Cat for `person`; the client gets the reply in the form that it asked for.
-
-    Raises `Overloaded`, `RateLimitExceeded`, `InvalidRequest` for an image that cannot be fetched, and what
-    `Reply.deltas` raises.
-    """
-    return await answer_all([question], person, request, lambda generations: form(generations[0]))
-
-
-async def answer_all(
-    questions: Sequence[GenerationRequest],
+async def respond(
+    requests: Sequence[GenerationRequest],
     person: Person,
-    request: ApiRequest,
-    form: Callable[[Sequence[Generation]], Renderer],
+    http_request: ApiRequest,
+    create_renderer: Callable[[Sequence[Generation]], Renderer],
 ) -> Response:
-    """As `answer`, for questions to one model that get one answer, whole or as a stream all of them."""
-    settings = await request.settings()
-    question = questions[0]
-    request.record.model = question.model
-    request.record.stream = question.stream
+    """Generate for `person`, one after the other, and render all of it in one response.
+
+    `requests`: at least one; they agree in their model, in `stream` and in what they do with a stored conversation.
+    Each counts for the concurrency limit. Raises `Overloaded`, `RateLimitExceeded`, `InvalidRequest` for an image
+    that cannot be fetched, and what `Reply.deltas` raises.
+    """
+    first, settings, record = requests[0], http_request.settings, http_request.record
+    record.model = first.model
+    record.stream = first.stream
     async with AsyncExitStack() as closing:
-        closing.callback(await request.admit(person))
-        kept = None
-        if question.is_stored:
-            turn = closing.enter_async_context(open_conversation(person, question.model))
-            kept = await cancel_on_disconnect(request, turn)
+        closing.callback(await http_request.admit(person, len(requests)))
+        stored = None
+        if first.uses_stored_conversation:
+            opening = closing.enter_async_context(runtime.conversations.open(person, first.model))
+            stored = await cancel_on_disconnect(http_request, opening)
+        context = http_request.caller.context
         generations = [
-            await cancel_on_disconnect(request, _begin(question, person, settings, request, kept))
-            for question in questions
+            await cancel_on_disconnect(
+                http_request, prepare_generation(request, person, context, settings, record, stored=stored)
+            )
+            for request in requests
         ]
-        reply = form(generations)
-        closing.push_async_callback(reply.aclose)
-        if not question.stream:
-            return json_response(await cancel_on_disconnect(request, reply.whole()))
+        renderer = create_renderer(generations)
+        closing.push_async_callback(renderer.aclose)
+        if not first.stream:
+            return json_response(await cancel_on_disconnect(http_request, renderer.whole()))
         with suppress(TimeoutError):
-            await cancel_on_disconnect(request, generations[0].reply.begin(), within=FIRST_EVENT_TIMEOUT)
-        events = reply.events(live=settings.enable_streaming)
-        return EventStream(events, reply.failed, closing.pop_all().aclose, request.record)
+            await cancel_on_disconnect(http_request, generations[0].reply.start(), timeout=FIRST_EVENT_TIMEOUT)
+        events = renderer.events(live=settings.enable_streaming)
+        return EventStream(events, renderer.failed, closing.pop_all().aclose, record)

@@ -1,10 +1,10 @@
-"""What every route of the plugin has in common: who may call, how large a body, errors in OpenAI's shape.
+"""The plugin's routes: who may call, how large a body may be, errors in OpenAI's shape, the record of each request.
 
-Modules of a plugin that was switched off and on again must not meet those of before. The Cat forgets the modules
-but keeps their packages, and `from package import module` finds the old module there: import names, not modules.
+A route's function runs only for a caller that is allowed to call it, with a valid body. Whatever is raised before it
+or in it becomes an error response here.
 
-A route's function runs only for a caller who may, with a body that is valid; whatever goes wrong, before it or
-in it, leaves here.
+Modules of a plugin that was switched off and on must not meet those of before. The Cat forgets the modules but keeps
+their packages, and `from package import module` finds the old module there: import names, not modules.
 """
 
 import sys
@@ -23,12 +23,12 @@ from starlette.types import Receive, Scope, Send
 from ..access.rate_limiter import BUCKET
 from ..domain.people import Access
 from ..errors import ErrorReply, InternalError, error_for
-from ..hosts.current import endpoint, host
-from ..telemetry.record import CLIENT_GONE
+from ..hosts.current import endpoint
+from ..runtime import runtime
+from ..telemetry.record import CLIENT_CLOSED_REQUEST
 from ..wire.json import MAX_VALUES, encode
-from .disconnect import _has_left
-from .request import ApiRequest
-from .streamer import EventStream
+from .disconnect import is_disconnect
+from .request import CONTEXT, ApiRequest, RequestContext
 
 PREFIX = "/custom"
 
@@ -40,12 +40,12 @@ NOTHING_TO_START = APIRouter().lifespan_context
 class ApiRoute(APIRoute):
     """A route that anybody may call.
 
-    `bucket`: requests of each are counted apart. `most_values`: of a body, see `decode`.
+    `bucket`: requests of each are counted apart. `max_values`: of a body, see `decode`.
     """
 
     access: ClassVar[Access | None] = None
     bucket: ClassVar[str] = BUCKET
-    most_values: ClassVar[int] = MAX_VALUES
+    max_values: ClassVar[int] = MAX_VALUES
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Routes of a plugin that was switched off or replaced match nothing.
@@ -57,35 +57,36 @@ class ApiRoute(APIRoute):
         return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request. Its record begins and ends here, whichever way the request ends."""
+        context = RequestContext.create(self.path)
+        scope = {**scope, CONTEXT: context}
+        send = context.wrap(send)
         try:
             await super().handle(scope, receive, send)
         except HTTPException as error:
-            # Raised before the handler below: the wrong method.
-            request = ApiRequest(scope, receive)
-            await error_response(error, request)(scope, receive, send)
+            # Starlette raises it for the wrong method, before the handler below is called.
+            await error_response(error, ApiRequest(scope, receive))(scope, receive, send)
+        finally:
+            if self.access is Access.WRITE:
+                context.record.end(runtime.host, runtime.metrics.meters)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def handle_in_our_shape(request: Request) -> Response:
+        async def handle_api_request(request: Request) -> Response:
             api_request = ApiRequest(_with_json_body(request.scope), request.receive)
             try:
                 if self.access is not None:
                     await api_request.authenticate(self.access)
                 if self.access is Access.WRITE:
                     await api_request.add_rate_limit_headers()
-                response = await handle(api_request)
+                return await handle(api_request)
             except Exception as error:
-                response = (
-                    Response(status_code=CLIENT_GONE) if _has_left(error) else error_response(error, api_request)
-                )
-            for name, value in api_request.headers_for_reply.items():
-                response.headers.setdefault(name, value)
-            if self.access is Access.WRITE and not isinstance(response, EventStream):
-                api_request.record.end(response.status_code)
-            return response
+                if is_disconnect(error):
+                    return Response(status_code=CLIENT_CLOSED_REQUEST)
+                return error_response(error, api_request)
 
-        return handle_in_our_shape
+        return handle_api_request
 
 
 class ReadRoute(ApiRoute):
@@ -114,12 +115,12 @@ def _route(
     *,
     access: Access | None,
     bucket: str = BUCKET,
-    most_values: int = MAX_VALUES,
+    max_values: int = MAX_VALUES,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate a function as a route; `bucket`, `most_values`: see `ApiRoute`; `options` are FastAPI's."""
+    """Decorate a function as a route; `bucket`, `max_values`: see `ApiRoute`; `options` are FastAPI's."""
     base = _ROUTES[access]
-    route_class = type(base.__name__, (base,), {"bucket": bucket, "most_values": most_values})
+    route_class = type(base.__name__, (base,), {"bucket": bucket, "max_values": max_values})
     decorate = register(
         path,
         prefix=PREFIX,
@@ -161,13 +162,13 @@ delete = partial(_route, endpoint.delete)
 def error_response(error: Exception, request: ApiRequest) -> Response:
     shown = error_for(error, request.parsed_body)
     if shown is None:
-        host.log_error(f"OpenAI API: a defect in {request.scope['route'].path} ({request.id})")
+        runtime.host.log_error(f"OpenAI API: a defect in {request.scope['route'].path} ({request.record.request_id})")
         shown = InternalError()
     request.record.error = shown
     return Response(
         encode(shown.body()),
         shown.status,
-        {**request.headers_for_reply, **(shown.headers or {})},
+        shown.headers,
         media_type="application/json",
     )
 

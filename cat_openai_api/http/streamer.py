@@ -1,17 +1,15 @@
-"""Server-sent events as OpenAI writes them: `data:` lines of JSON, errors among them."""
+"""The response to a request with `stream: true`: server-sent events, with comments that keep the connection open."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ApiError, InternalError, UpstreamError, error_for
-from ..hosts.current import host
 from ..packages import ensure
+from ..runtime import runtime
 from ..telemetry.record import RequestRecord
-from ..wire.json import encode
 
 # Cat 2 has it. Cat 1.9 has not, and with 3.0.4 or later it would not start again: those bring another Starlette.
 ensure("sse_starlette", "sse-starlette>=2.2,<3.0.4")
@@ -19,22 +17,21 @@ ensure("sse_starlette", "sse-starlette>=2.2,<3.0.4")
 from sse_starlette import EventSourceResponse, ServerSentEvent  # noqa: E402
 
 KEEP_ALIVE_INTERVAL = 5
-"""Between two comments. Proxies cut a silent connection after 30 to 60 seconds."""
+"""Seconds between two comments. Proxies cut a silent connection after 30 to 60 seconds."""
 
 SEND_TIMEOUT = 120.0
-"""How long a client may take nothing of what is sent to it, before its stream is given up."""
+"""Seconds that a client may read nothing of what is sent to it. Then its stream is given up."""
 
 SHUTDOWN_SEND_TIMEOUT = 1.0
-
-DONE = b"data: [DONE]\n\n"
+"""Seconds that the last event of a stream may take when the server shuts down."""
 
 
 class EventStream(EventSourceResponse):
-    """The reply to a request with `stream: true`.
+    """A stream of events.
 
-    `events` yields whole events as bytes. `failed` makes the last event of a stream that fails, whatever else must
-    come after it included. `close` ends what produces them; it is awaited however the stream ends, also when it
-    never began. After that the request has ended for `record`.
+    `events` yields whole events as bytes. `failed` makes of an error all that a stream which fails ends with. `close`
+    ends what produces the events; it is awaited whichever way the stream ends, also when it never began. `record`
+    gets the error of a stream that fails.
     """
 
     def __init__(
@@ -57,28 +54,24 @@ class EventStream(EventSourceResponse):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._record.of_stream(self.status_code):
+        with runtime.metrics.open_stream():
             try:
                 await super().__call__(scope, receive, send)
                 if self.active:
-                    await self._say_farewell(send)
+                    await self._send_shutdown_error(send)
             except Exception:
                 # A client that does not read: nothing else can be said to it.
-                host.log_error("OpenAI API: a stream could not be sent to its end")
+                runtime.host.log_error("OpenAI API: a stream could not be sent to its end")
             finally:
                 await self._events.aclose()
                 await self._close()
 
-    async def _say_farewell(self, send: Send) -> None:
+    async def _send_shutdown_error(self, send: Send) -> None:
         """sse-starlette has cut the stream, as the server is about to stop."""
         self._record.error = UpstreamError("The Cat is shutting down.")
         rest = self._failed(self._record.error)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(send({"type": "http.response.body", "body": rest}), SHUTDOWN_SEND_TIMEOUT)
-
-
-def event(data: Any) -> bytes:
-    return b"data: %b\n\n" % encode(data)
 
 
 async def _guarded(
@@ -91,7 +84,7 @@ async def _guarded(
     except Exception as error:
         shown = error_for(error)
         if shown is None:
-            host.log_error("OpenAI API: a stream failed")
+            runtime.host.log_error("OpenAI API: a stream failed")
             shown = InternalError()
         record.error = shown
         yield failed(shown)

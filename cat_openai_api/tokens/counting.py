@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from .vocabulary import EstimatingTokenizer, vocabulary
+from .vocabulary import EstimatingTokenizer, Vocabulary
 
 BLOCKING_CHARACTERS = 20_000
 """Texts longer than this (some 5 ms of work) are counted in a thread."""
@@ -20,7 +20,7 @@ REPLY_OVERHEAD = 3
 """Tokens of a chat format around a message and before the reply: OpenAI's cookbook, num_tokens_from_messages."""
 
 
-async def count_tokens(texts: Sequence[str]) -> int:
+async def count_tokens(texts: Sequence[str], vocabulary: Vocabulary) -> int:
     """Tokens of all the texts together; an estimate where they are very long."""
     size = sum(map(len, texts))
     tokenizer = vocabulary.tokenizer() if size <= EXACT_CHARACTERS else EstimatingTokenizer()
@@ -29,7 +29,7 @@ async def count_tokens(texts: Sequence[str]) -> int:
     return sum(map(tokenizer.count, texts))
 
 
-async def decode_tokens(texts: Sequence[str | Sequence[int]]) -> list[str]:
+async def decode_tokens(texts: Sequence[str | Sequence[int]], vocabulary: Vocabulary) -> list[str]:
     """The texts, each that is given as tokens decoded. Raises `NoVocabulary` or `UnknownToken`."""
     size = sum(len(text) for text in texts if not isinstance(text, str))
     if not size:
@@ -42,6 +42,6 @@ async def decode_tokens(texts: Sequence[str | Sequence[int]]) -> list[str]:
     return decode() if size < BLOCKING_CHARACTERS else await asyncio.to_thread(decode)
 
 
-async def count_prompt_tokens(messages: Sequence[str]) -> int:
+async def count_prompt_tokens(messages: Sequence[str], vocabulary: Vocabulary) -> int:
     """Tokens of a conversation, given the text of each message."""
-    return await count_tokens(messages) + MESSAGE_OVERHEAD * len(messages) + REPLY_OVERHEAD
+    return await count_tokens(messages, vocabulary) + MESSAGE_OVERHEAD * len(messages) + REPLY_OVERHEAD

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from ..errors import invalid
 from .counting import decode_tokens
-from .vocabulary import NoVocabulary, UnknownToken
+from .vocabulary import NoVocabulary, UnknownToken, Vocabulary
 
 TextOrTokens: TypeAlias = str | list[int]
 
@@ -20,7 +20,7 @@ SCHEMA = {
 """Of such a field, for the API docs."""
 
 
-def listed(value: Any, most: int) -> list[TextOrTokens]:
+def parse_texts(value: Any, most: int) -> list[TextOrTokens]:
     """For validators: one by one what a client sent as one text or as at most so many. Raises ValueError.
 
     Pydantic's own union would make an error of each item, for each form that the items do not have.
@@ -39,10 +39,10 @@ def _are_all(kind: type, items: Any) -> bool:
     return isinstance(items, list) and bool(items) and all(type(item) is kind for item in items)
 
 
-async def decoded(texts: Sequence[TextOrTokens], path: str) -> list[str]:
+async def decode_texts(texts: Sequence[TextOrTokens], path: str, vocabulary: Vocabulary) -> list[str]:
     """All of them as texts. `path`: where they stand in the request. Raises `InvalidRequest`."""
     try:
-        return await decode_tokens(texts)
+        return await decode_tokens(texts, vocabulary)
     except UnknownToken as problem:
         raise invalid(path, f"there is no token {problem} in the vocabulary cl100k_base") from problem
     except NoVocabulary:

@@ -142,8 +142,3 @@ class Vocabulary:
         finally:
             self._loading = False
             self._settled.set()
-
-
-vocabulary = Vocabulary()
-# Loading takes a second: it begins with the plugin, not with the first request.
-vocabulary.tokenizer()

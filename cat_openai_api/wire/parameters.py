@@ -59,8 +59,8 @@ def check_tool_type(tool: Any) -> Any:
     return tool
 
 
-def known(name: str, offered: Mapping[str, Any], param: str) -> str:
-    """The name, which must be that of a function that is offered. Raises `InvalidRequest`."""
+def check_function_name(name: str, offered: Mapping[str, Any], param: str) -> str:
+    """The name, if a function of that name is offered. Raises `InvalidRequest`."""
     if name not in offered:
         raise invalid(param, f"there is no function of the name '{name}' in the request")
     return name

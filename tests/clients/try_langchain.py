@@ -10,9 +10,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-model = ChatOpenAI(
-    model="cheshire-cat", base_url=os.environ["OPENAI_BASE_URL"], api_key=os.environ["OPENAI_API_KEY"]
-)
+model = ChatOpenAI(model="cheshire-cat", base_url=os.environ["OPENAI_BASE_URL"], api_key=os.environ["OPENAI_API_KEY"])
 picture = base64.b64encode(Path(os.environ["PICTURE"]).read_bytes()).decode()
 
 
@@ -30,9 +28,7 @@ def get_weather(city: str) -> str:
 with_tools = model.bind_tools([get_weather])
 messages = [HumanMessage("How is the weather in 'Oslo'?")]
 messages.append(with_tools.invoke(messages))
-messages += [
-    ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in messages[-1].tool_calls
-]
+messages += [ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in messages[-1].tool_calls]
 
 image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}
 seen = HumanMessage([{"type": "text", "text": "What is in this picture?"}, image])

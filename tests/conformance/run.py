@@ -84,9 +84,7 @@ def canary(server: Server, script: str) -> Outcomes:
         check=True,
     ).stdout
     return {
-        f"canary {result['id']}": "passed"
-        if result["status"] == "pass"
-        else f"{result['status']}: {result['summary']}"
+        f"canary {result['id']}": "passed" if result["status"] == "pass" else f"{result['status']}: {result['summary']}"
         for result in json.loads(report)["results"]
     }
 

@@ -3,13 +3,10 @@
 Names, defaults and limits are OpenAI's.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from ...domain.conversation import Functions, JsonFormat
-from ...errors import invalid
 from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, is_set, refuse
 from ...wire.parameters import (
     MAX_MESSAGES,
@@ -29,7 +26,6 @@ from ...wire.parameters import (
     check_each_once,
     check_tool_type,
     count_parts,
-    known,
 )
 from ...wire.usage import CompletionUsage
 
@@ -200,9 +196,7 @@ class ChatCompletionRequest(ReplyParameters):
     tools: list[Annotated[Tool, BeforeValidator(check_tool_type)]] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[FunctionDefinition] | None = Field(
-        None, max_length=MAX_TOOLS, description="Older form of tools."
-    )
+    functions: list[FunctionDefinition] | None = Field(None, max_length=MAX_TOOLS, description="Older form of tools.")
     function_call: Literal["none", "auto"] | FunctionChoice | None = Field(
         None, description="Older form of tool_choice."
     )
@@ -229,7 +223,7 @@ class ChatCompletionRequest(ReplyParameters):
 
     @field_validator("messages", mode="before")
     @classmethod
-    def _not_too_many_parts(cls, messages: Any) -> Any:
+    def _check_number_of_parts(cls, messages: Any) -> Any:
         """Each that is at fault makes an error of its own, so this comes first."""
         if count_parts(messages, "content", "tool_calls") > MAX_PARTS:
             raise ValueError(f"more than {MAX_PARTS} content parts and tool calls in all messages together")
@@ -237,71 +231,25 @@ class ChatCompletionRequest(ReplyParameters):
 
     @field_validator("messages")
     @classmethod
-    def _ends_with_a_question(cls, messages: list[RequestMessage]) -> list[RequestMessage]:
+    def _check_last_message(cls, messages: list[RequestMessage]) -> list[RequestMessage]:
         if messages[-1].role not in ("user", "tool", "function"):
             raise ValueError("the last message must be from the user, or bring a tool's result")
         return messages
 
     @field_validator("modalities")
     @classmethod
-    def _no_audio(cls, value: list[str] | None) -> list[str] | None:
+    def _check_modalities(cls, value: list[str] | None) -> list[str] | None:
         if value and value != ["text"]:
             refuse("replies are text; send ['text'] or leave it out")
         return value
 
     @field_validator("tools", "functions")
     @classmethod
-    def _each_name_once(
+    def _check_names(
         cls, value: list[Tool] | list[FunctionDefinition] | None
     ) -> list[Tool] | list[FunctionDefinition] | None:
         check_each_once([(item.function if isinstance(item, Tool) else item).name for item in value or []])
         return value
-
-    def client_functions(self) -> Functions | None:
-        """What the LLM may call, in the newer form; None where the client offers nothing.
-
-        Raises `InvalidRequest`.
-        """
-        if self.tools and self.functions:
-            raise invalid("functions", "send tools or functions, not both")
-        tools = [tool.model_dump(exclude_unset=True) for tool in self.tools or []]
-        tools += [
-            {"type": "function", "function": function.model_dump(exclude_unset=True)}
-            for function in self.functions or []
-        ]
-        offered = {tool["function"]["name"]: {"type": "function", **tool} for tool in tools}
-        choice, allowed = self._choice(offered)
-        if not offered:
-            return None
-        if allowed:
-            offered = {name: offered[name] for name in allowed}
-        return Functions(offered, choice, False if self.functions else self.parallel_tool_calls)
-
-    def _choice(self, offered: Mapping[str, Any]) -> tuple[Any, list[str]]:
-        """How to choose, and the names to choose among where those are fewer than are offered."""
-        if isinstance(self.tool_choice, AllowedToolsChoice):
-            allowed = self.tool_choice.allowed_tools
-            names = [tool.function.name for tool in allowed.tools]
-            for place, name in enumerate(names):
-                known(name, offered, f"tool_choice.allowed_tools.tools[{place}].function.name")
-            return allowed.mode, names
-        if isinstance(self.tool_choice, NamedTool):
-            name = known(self.tool_choice.function.name, offered, "tool_choice.function.name")
-        elif isinstance(self.function_call, FunctionChoice):
-            name = known(self.function_call.name, offered, "function_call.name")
-        elif self.tool_choice == "required" and not offered:
-            raise invalid("tool_choice", "there are no tools to choose from")
-        else:
-            return self.tool_choice or self.function_call, []
-        return {"type": "function", "function": {"name": name}}, []
-
-    def json_format(self) -> JsonFormat | None:
-        if self.response_format is None or isinstance(self.response_format, TextFormat):
-            return None
-        wire = self.response_format.model_dump(by_alias=True, exclude_unset=True)
-        if isinstance(self.response_format, JsonObjectFormat):
-            return JsonFormat(wire)
-        return JsonFormat(wire, self.response_format.json_schema.schema_)
 
 
 class FunctionCall(WireReply):
@@ -319,9 +267,7 @@ class AssistantReply(WireReply):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
-    reasoning_content: str | None = Field(
-        None, description="What the Cat did before it spoke, where that is shown."
-    )
+    reasoning_content: str | None = Field(None, description="What the Cat did before it spoke, where that is shown.")
     tool_calls: list[ReplyToolCall] | None = None
     function_call: FunctionCall | None = None
 

@@ -4,13 +4,12 @@ from functools import partial
 
 from starlette.responses import Response
 
-from ...access.end_user import resolve_end_user
 from ...domain.people import Access
 from ...http.request import ApiRequest
-from ...http.respond import answer
+from ...http.respond import respond
 from ...http.routing import post
 from .protocol import ChatCompletion, ChatCompletionRequest
-from .serving import Completion, parse_request
+from .serving import ChatRenderer, parse_request
 
 
 @post(
@@ -22,8 +21,7 @@ from .serving import Completion, parse_request
 )
 async def create_chat_completion(body: ChatCompletionRequest, request: ApiRequest) -> Response:
     """Ask the Cat. `messages` is the whole conversation; with `stream: true` the reply is a stream of events."""
-    settings = await request.settings()
-    person = resolve_end_user(request, body.user or body.safety_identifier, settings)
+    person = request.end_user(body.user or body.safety_identifier)
     request.record.stream = bool(body.stream)
-    question = await parse_request(body, settings)
-    return await answer(question, person, request, partial(Completion, body=body))
+    generation_request = await parse_request(body, request.settings)
+    return await respond([generation_request], person, request, partial(ChatRenderer, body=body))

@@ -1,17 +1,17 @@
-"""A chat completion, from the validated request to the pieces of its reply."""
+"""A chat completion, from the validated request to the chunks of its response."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import ApiError
 from ...generation.generation import Generation
 from ...generation.renderer import Renderer
-from ...generation.request import GenerationRequest, model_for, new_id
-from ...http.streamer import DONE, event
+from ...generation.request import GenerationRequest, new_id, resolve_capable_model
+from ...wire.sse import DONE, event
 from ...wire.usage import CompletionUsage
 from .background import is_background_task
-from .chunks import Frame, format_steps
+from .chunks import ChatChunks, format_steps
 from .protocol import (
     AssistantReply,
     ChatCompletion,
@@ -21,7 +21,7 @@ from .protocol import (
     FunctionCall,
     ReplyToolCall,
 )
-from .reading import read
+from .reading import read_format, read_functions, read_messages
 
 if TYPE_CHECKING:
     from ....settings import Settings
@@ -30,41 +30,42 @@ if TYPE_CHECKING:
 async def parse_request(body: ChatCompletionRequest, settings: "Settings") -> GenerationRequest:
     """Raises `InvalidRequest` or `ModelNotFound`."""
     in_background = settings.skip_background_tasks and is_background_task(body.messages)
-    is_stored = settings.history == "cat" and not in_background
-    reading = read(body.messages, fetches_images=settings.fetch_remote_images, since_the_question=is_stored)
-    functions, format = body.client_functions(), body.json_format()
-    model = await model_for(
+    uses_stored_conversation = settings.history == "cat" and not in_background
+    parsed = read_messages(
+        body.messages, fetches_images=settings.fetch_remote_images, last_question_only=uses_stored_conversation
+    )
+    functions, format = read_functions(body), read_format(body)
+    model = await resolve_capable_model(
         body.model,
         settings,
-        reading,
+        parsed,
         functions,
         format,
-        functions_at="tools" if body.tools else "functions",
-        schema_at="response_format.json_schema.schema",
+        functions_path="tools" if body.tools else "functions",
+        schema_path="response_format.json_schema.schema",
     )
     return GenerationRequest(
         id=new_id("chatcmpl-"),
         requested_model=body.model,
         model=model,
-        reading=reading,
+        parsed=parsed,
         stream=bool(body.stream),
         functions=functions,
         format=format,
         sampling=body.sampling(),
         max_tokens=(body.max_completion_tokens, body.max_tokens),
         stops=body.stops(),
-        is_stored=is_stored,
+        uses_stored_conversation=uses_stored_conversation,
         remember=body.store is not False and not in_background,
     )
 
 
-class Completion(Renderer):
-    """A chat completion."""
-
-    def __init__(self, generation: Generation, body: ChatCompletionRequest) -> None:
-        super().__init__(generation)
+class ChatRenderer(Renderer):
+    def __init__(self, generations: Sequence[Generation], body: ChatCompletionRequest) -> None:
+        super().__init__(generations)
+        (self.generation,) = generations
+        self.reply = self.generation.reply
         self.body = body
-        self.reply = generation.reply
         self.created = int(time.time())
 
     async def whole(self) -> ChatCompletion:
@@ -73,56 +74,56 @@ class Completion(Renderer):
             ReplyToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments))
             for call in self.reply.calls()
         ]
-        legacy = calls[0].function if calls and self.body.functions else None
+        legacy_call = calls[0].function if calls and self.body.functions else None
         text, refusal = self.reply.text(), self.reply.refusal()
         message = AssistantReply(
             content=None if not text and (calls or refusal) else text,
             refusal=refusal or None,
             reasoning_content=format_steps(self.reply.steps()) or None,
-            tool_calls=None if legacy else calls or None,
-            function_call=legacy,
+            tool_calls=None if legacy_call else calls or None,
+            function_call=legacy_call,
         )
         return ChatCompletion(
-            id=self.generation.question.id,
+            id=self.generation.request.id,
             created=self.created,
             model=self.body.model,
             choices=[Choice(message=message, finish_reason=self._finish_reason())],
-            usage=CompletionUsage.of(await self.generation.usage()),
+            usage=CompletionUsage.of(await self.usage()),
             system_fingerprint=self.reply.system_fingerprint,
-            service_tier=self.service_tier,
+            service_tier=self._service_tier,
         )
 
     async def events(self, *, live: bool) -> AsyncGenerator[bytes, None]:
-        frame = None
-        if live and not self.reply.has_begun():
-            frame = self._frame()
-            yield frame.opening()
+        chunks = None
+        if live and not self.reply.has_first_delta():
+            chunks = self._chunks()
+            yield chunks.first()
         async for deltas in self.generation.deltas(live=live):
-            # One write for the opening and the first words, where those are there already.
-            opening = b""
-            if frame is None:
-                frame = self._frame()
-                opening = frame.opening(deltas)
-            yield opening + b"".join(map(frame.delta, deltas))
-        if frame is None:
-            frame = self._frame()
-            yield frame.opening()
-        yield frame.chunk({}, self._finish_reason())
+            # The first chunk and the first deltas are one write, where the deltas are there already.
+            first = b""
+            if chunks is None:
+                chunks = self._chunks()
+                first = chunks.first(deltas)
+            yield first + b"".join(map(chunks.delta, deltas))
+        if chunks is None:
+            chunks = self._chunks()
+            yield chunks.first()
+        yield chunks.chunk({}, self._finish_reason())
         if self.body.includes_usage:
-            yield frame.usage(CompletionUsage.of(await self.generation.usage()).wire())
+            yield chunks.with_usage(CompletionUsage.of(await self.usage()).wire())
         yield DONE
 
     def failed(self, error: ApiError) -> bytes:
         return event(error.body()) + DONE
 
-    def _frame(self) -> Frame:
-        return Frame(
+    def _chunks(self) -> ChatChunks:
+        return ChatChunks(
             {
-                "id": self.generation.question.id,
+                "id": self.generation.request.id,
                 "object": "chat.completion.chunk",
                 "created": self.created,
                 "model": self.body.model,
-                "service_tier": self.service_tier,
+                "service_tier": self._service_tier,
                 "system_fingerprint": self.reply.system_fingerprint,
             },
             include_usage=self.body.includes_usage,
@@ -134,6 +135,6 @@ class Completion(Renderer):
         return "function_call" if reason == "tool_calls" and self.body.functions else reason
 
     @property
-    def service_tier(self) -> str | None:
-        """There is one tier, named where the client asks about it (OpenAI API reference, `service_tier`)."""
+    def _service_tier(self) -> str | None:
+        """There is one tier. It is named to clients that ask for one (OpenAI API reference, `service_tier`)."""
         return "default" if self.body.service_tier else None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, PlainValidator, WithJsonSchema
 
-from ...tokens.text_input import SCHEMA, TextOrTokens, listed
+from ...tokens.text_input import SCHEMA, TextOrTokens, parse_texts
 from ...wire.models import WireReply
 from ...wire.parameters import NotSupported, OneAnswer, ReplyParameters
 from ...wire.usage import CompletionUsage
@@ -19,7 +19,7 @@ FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
 
 
 def _prompts(value: Any) -> list[TextOrTokens]:
-    return listed(value, MAX_PROMPTS)
+    return parse_texts(value, MAX_PROMPTS)
 
 
 class CompletionRequest(ReplyParameters):
@@ -57,9 +57,7 @@ class Completion(WireReply):
                 "object": "text_completion",
                 "created": 1767225600,
                 "model": "cheshire-cat",
-                "choices": [
-                    {"text": "A cat without a grin.", "index": 0, "logprobs": None, "finish_reason": "stop"}
-                ],
+                "choices": [{"text": "A cat without a grin.", "index": 0, "logprobs": None, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 11, "completion_tokens": 6, "total_tokens": 17},
             }
         }

@@ -4,13 +4,12 @@ from functools import partial
 
 from starlette.responses import Response
 
-from ...access.end_user import resolve_end_user
 from ...domain.people import Access
 from ...http.request import ApiRequest
-from ...http.respond import answer_all
+from ...http.respond import respond
 from ...http.routing import post
 from .protocol import Completion, CompletionRequest
-from .serving import Completions, parse_request
+from .serving import CompletionRenderer, parse_request
 
 
 @post(
@@ -22,8 +21,7 @@ from .serving import Completions, parse_request
 )
 async def create_completion(body: CompletionRequest, request: ApiRequest) -> Response:
     """Ask the Cat, in OpenAI's older form: each prompt is a message of the user's, in a conversation of its own."""
-    settings = await request.settings()
-    person = resolve_end_user(request, body.user, settings)
+    person = request.end_user(body.user)
     request.record.stream = bool(body.stream)
-    questions = await parse_request(body, settings)
-    return await answer_all(questions, person, request, partial(Completions, body=body))
+    generation_requests = await parse_request(body, request.settings)
+    return await respond(generation_requests, person, request, partial(CompletionRenderer, body=body))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
 
-from ...tokens.text_input import SCHEMA, TextOrTokens, listed
+from ...tokens.text_input import SCHEMA, TextOrTokens, parse_texts
 from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest
 
 MAX_INPUTS = 2048
@@ -22,7 +22,7 @@ EncodingFormat: TypeAlias = Literal["float", "base64"]
 
 
 def _inputs(value: Any) -> list[TextOrTokens]:
-    inputs = listed(value, MAX_INPUTS)
+    inputs = parse_texts(value, MAX_INPUTS)
     if "" in inputs:
         raise ValueError("a text is empty")
     return inputs
@@ -43,9 +43,7 @@ class EmbeddingsRequest(WireRequest):
 class Embedding(WireReply):
     object: Literal["embedding"] = "embedding"
     index: int
-    embedding: list[float] | str = Field(
-        description="A string is base64 of 32 bits a number, the lowest byte first."
-    )
+    embedding: list[float] | str = Field(description="A string is base64 of 32 bits a number, the lowest byte first.")
 
     @classmethod
     def of(cls, index: int, vector: Sequence[float], format: EncodingFormat | None) -> "Embedding":

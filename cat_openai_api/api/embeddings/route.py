@@ -2,7 +2,6 @@
 
 from starlette.responses import Response
 
-from ...access.end_user import resolve_end_user
 from ...domain.model_ids import EMBEDDER_MODEL
 from ...domain.people import Access
 from ...http.disconnect import cancel_on_disconnect
@@ -16,19 +15,19 @@ from .serving import embed_texts, parse_request
     "/v1/embeddings",
     access=Access.WRITE,
     bucket="embeddings",
-    most_values=MAX_TOKENS + MAX_INPUTS,
+    max_values=MAX_TOKENS + MAX_INPUTS,
     response_model=EmbeddingList,
     summary="Create embeddings",
 )
 async def create_embeddings(body: EmbeddingsRequest, request: ApiRequest) -> Response:
     """A vector for each text, made by the Cat's own embedder."""
-    settings = await request.settings()
-    person = resolve_end_user(request, body.user, settings)
-    embedder, texts = await parse_request(body, settings)
+    person = request.end_user(body.user)
+    embedder, texts = await parse_request(body, request.settings)
     request.record.model = EMBEDDER_MODEL
-    leave = await request.admit(person)
+    release = await request.admit(person)
     try:
-        content = await cancel_on_disconnect(request, embed_texts(body, embedder, texts, settings, request.record))
+        embedding = embed_texts(body, embedder, texts, request.settings, request.record)
+        content = await cancel_on_disconnect(request, embedding)
     finally:
-        leave()
+        release()
     return Response(content, media_type="application/json")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from ...domain.usage import Usage
 from ...errors import EmbeddingsOff, NoEmbedder, RequestTimeout, invalid
 from ...generation.model_names import resolve_embedder
-from ...hosts.current import host
 from ...hosts.port import DimensionsRefused, Embedder, Embeddings
+from ...runtime import runtime
 from ...telemetry.record import RequestRecord
 from ...tokens.counting import count_tokens
-from ...tokens.text_input import decoded
+from ...tokens.text_input import decode_texts
 from ...wire.json import encode
 from .protocol import Embedding, EmbeddingsRequest, EmbeddingsUsage
 
@@ -24,10 +24,10 @@ async def parse_request(body: EmbeddingsRequest, settings: "Settings") -> tuple[
     if not settings.embeddings:
         raise EmbeddingsOff
     resolve_embedder(body.model, settings)
-    embedder = await host.embedder()
+    embedder = await runtime.host.embedder()
     if embedder is None:
-        raise NoEmbedder(host.embedder_setting)
-    return embedder, await decoded(body.input, "input")
+        raise NoEmbedder(runtime.host.embedder_setting)
+    return embedder, await decode_texts(body.input, "input", runtime.vocabulary)
 
 
 async def embed_texts(
@@ -41,7 +41,7 @@ async def embed_texts(
 
     Raises `UpstreamError`, `RequestTimeout`, or `InvalidRequest` for the size of the vectors.
     """
-    record.path = {"asked_for": body.model, "texts": [{"characters": len(text)} for text in texts]}
+    record.details = {"asked_for": body.model, "texts": [{"characters": len(text)} for text in texts]}
     try:
         made = await asyncio.wait_for(embedder.embed(texts, body.dimensions), settings.request_timeout or None)
     except asyncio.TimeoutError:
@@ -49,7 +49,7 @@ async def embed_texts(
     except DimensionsRefused:
         message = "the embedder of this Cat gives vectors of another size; leave it out"
         raise invalid("dimensions", message, "unsupported_parameter") from None
-    tokens = made.tokens or await count_tokens(texts)
+    tokens = made.tokens or await count_tokens(texts, runtime.vocabulary)
     record.usage = Usage(tokens, 0, tokens)
     usage = EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens)
     head = encode({"object": "list", "model": body.model, "usage": usage.wire()})

@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from ...hosts.current import host
+from ...runtime import runtime
 from .protocol import Health
 
 PLUGIN = "cat_openai_api"
@@ -26,7 +26,7 @@ FEATURES = [
 
 async def current_health() -> Health:
     return Health(
-        status="healthy" if await host.has_llm() else "degraded",
+        status="healthy" if await runtime.host.has_llm() else "degraded",
         plugin=PLUGIN,
         version=VERSION,
         timestamp=int(time.time()),

@@ -25,7 +25,5 @@ class MessageReply(WireReply):
     timestamp: int
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"text": "A cat without a grin.", "user_id": "alice", "timestamp": 1767225600}
-        }
+        json_schema_extra={"example": {"text": "A cat without a grin.", "user_id": "alice", "timestamp": 1767225600}}
     )

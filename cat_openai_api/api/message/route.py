@@ -7,16 +7,17 @@ from ...http.disconnect import cancel_on_disconnect
 from ...http.request import ApiRequest, json_response
 from ...http.routing import post
 from .protocol import MessageReply, MessageRequest
-from .serving import addressee, answer
+from .serving import answer_message, check_user_id
 
 
 @post("/message", access=Access.WRITE, response_model=MessageReply, summary="Send one message")
 async def send_message(body: MessageRequest, request: ApiRequest) -> Response:
     """One message, one reply. The Cat keeps the conversation of each user."""
-    settings = await request.settings()
-    person = addressee(body, request, settings)
-    leave = await request.admit(person)
+    check_user_id(body, request.caller)
+    person = request.end_user(body.user_id)
+    release = await request.admit(person)
     try:
-        return json_response(await cancel_on_disconnect(request, answer(body, person, settings, request)))
+        answering = answer_message(body, person, request.caller.context, request.settings, request.record)
+        return json_response(await cancel_on_disconnect(request, answering))
     finally:
-        leave()
+        release()

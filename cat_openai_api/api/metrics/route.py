@@ -18,5 +18,5 @@ from .serving import current_meters
 )
 async def read_metrics(request: ApiRequest) -> Response:
     """For the Cat's API key and for admins, while the setting `metrics` is on."""
-    content, content_type = (await current_meters(await request.settings())).exposition()
+    content, content_type = (await current_meters(request.settings)).exposition()
     return Response(content, media_type=content_type)

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from ...errors import MetricsOff
+from ...runtime import runtime
 from ...telemetry.meters import Meters
-from ...telemetry.metrics import metrics
 
 if TYPE_CHECKING:
     from ....settings import Settings
@@ -14,4 +14,4 @@ async def current_meters(settings: "Settings") -> Meters:
     """Raises `MetricsOff` or `MetricsUnavailable`."""
     if not settings.metrics:
         raise MetricsOff
-    return await metrics.ready()
+    return await runtime.metrics.ready()

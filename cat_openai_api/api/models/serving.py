@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ...domain.model_ids import EMBEDDER_MODEL
 from ...errors import ModelNotFound
-from ...generation.model_names import _meant
-from ...hosts.current import host
+from ...generation.model_names import resolve_alias
+from ...runtime import runtime
 from .protocol import ModelList, ModelObject
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ async def all_models(settings: "Settings") -> ModelList:
 async def one_model(name: str, settings: "Settings") -> ModelObject:
     """The model under the name the client uses for it. Raises `ModelNotFound`."""
     known = await _ids(settings)
-    if _meant(name, settings, known) not in known:
+    if resolve_alias(name, settings, known) not in known:
         raise ModelNotFound(name, known)
     return ModelObject(id=name, created=CREATED)
 
 
 async def _ids(settings: "Settings") -> Sequence[str]:
     """The Cat's embedder behind all that a client can talk to."""
-    has_embedder = settings.embeddings and await host.embedder() is not None
-    return [*host.models(), *([EMBEDDER_MODEL] if has_embedder else [])]
+    has_embedder = settings.embeddings and await runtime.host.embedder() is not None
+    return [*runtime.host.models(), *([EMBEDDER_MODEL] if has_embedder else [])]

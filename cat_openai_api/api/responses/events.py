@@ -128,9 +128,7 @@ class ResponseEventEncoder:
 
     def _call(self, delta: CallDelta) -> bytes:
         if delta.index == len(self._calls):
-            call = OutputCall(
-                id=new_id("fc_"), status="in_progress", call_id=delta.id, name=delta.name, arguments=""
-            )
+            call = OutputCall(id=new_id("fc_"), status="in_progress", call_id=delta.id, name=delta.name, arguments="")
             self._calls.append(call)
             self._waiting.append(call)
         call = self._calls[delta.index]

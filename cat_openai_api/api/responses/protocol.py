@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
-from ...domain.conversation import Functions, JsonFormat
-from ...errors import invalid
 from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, is_set, refuse
 from ...wire.parameters import (
     MAX_MESSAGES,
@@ -28,7 +26,6 @@ from ...wire.parameters import (
     check_each_once,
     check_tool_type,
     count_parts,
-    known,
     max_entries,
 )
 
@@ -168,9 +165,7 @@ class NamedFunction(WireRequest):
 class AllowedTools(WireRequest):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[Annotated[NamedFunction, BeforeValidator(check_tool_type)]] = Field(
-        min_length=1, max_length=MAX_TOOLS
-    )
+    tools: list[Annotated[NamedFunction, BeforeValidator(check_tool_type)]] = Field(min_length=1, max_length=MAX_TOOLS)
 
 
 def _a_choice(choice: Any) -> Any:
@@ -216,9 +211,7 @@ class ResponseRequest(AskParameters):
     max_output_tokens: int | None = Field(None, ge=1)
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
-    tools: list[Annotated[FunctionTool, BeforeValidator(check_tool_type)]] | None = Field(
-        None, max_length=MAX_TOOLS
-    )
+    tools: list[Annotated[FunctionTool, BeforeValidator(check_tool_type)]] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: Annotated[ToolChoice, BeforeValidator(_a_choice)] | None = None
     parallel_tool_calls: bool | None = None
     metadata: Annotated[dict[MetadataName, MetadataValue] | None, max_entries(MAX_METADATA, "entries")] = None
@@ -244,7 +237,7 @@ class ResponseRequest(AskParameters):
 
     @field_validator("input", mode="before")
     @classmethod
-    def _not_too_many_parts(cls, items: Any) -> Any:
+    def _check_number_of_parts(cls, items: Any) -> Any:
         """Each that is at fault makes an error of its own, so this comes first."""
         if count_parts(items, "content", "output") > MAX_PARTS:
             raise ValueError(f"more than {MAX_PARTS} content parts in all items together")
@@ -252,14 +245,14 @@ class ResponseRequest(AskParameters):
 
     @field_validator("include")
     @classmethod
-    def _no_logprobs(cls, value: list[str] | None) -> list[str] | None:
+    def _check_include(cls, value: list[str] | None) -> list[str] | None:
         if value and any("logprobs" in name for name in value):
             refuse("this API gives no logprobs; leave them out")
         return value
 
     @field_validator("tools")
     @classmethod
-    def _each_name_once(cls, value: list[FunctionTool] | None) -> list[FunctionTool] | None:
+    def _check_names(cls, value: list[FunctionTool] | None) -> list[FunctionTool] | None:
         check_each_once([tool.name for tool in value or []])
         return value
 
@@ -268,35 +261,6 @@ class ResponseRequest(AskParameters):
         effort = self.reasoning.effort if self.reasoning else None
         sampling = {"temperature": self.temperature, "top_p": self.top_p, "reasoning_effort": effort}
         return {name: value for name, value in sampling.items() if value is not None}
-
-    def client_functions(self) -> Functions | None:
-        """What the LLM may call, in chat's form; None where the client offers nothing. Raises `InvalidRequest`."""
-        offered = {
-            tool.name: {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_unset=True)}
-            for tool in self.tools or []
-        }
-        choice: Any = self.tool_choice
-        if isinstance(choice, AllowedTools):
-            allowed = [
-                known(tool.name, offered, f"tool_choice.tools[{place}].name")
-                for place, tool in enumerate(choice.tools)
-            ]
-            offered, choice = {name: offered[name] for name in allowed}, choice.mode
-        elif isinstance(choice, NamedFunction):
-            name = known(choice.name, offered, "tool_choice.name")
-            choice = {"type": "function", "function": {"name": name}}
-        elif choice == "required" and not offered:
-            raise invalid("tool_choice", "there are no tools to choose from")
-        return Functions(offered, choice, self.parallel_tool_calls) if offered else None
-
-    def json_format(self) -> JsonFormat | None:
-        format = self.text.format if self.text else None
-        if isinstance(format, JsonObjectFormat):
-            return JsonFormat({"type": "json_object"})
-        if isinstance(format, JsonSchemaFormat):
-            schema = format.model_dump(by_alias=True, exclude={"type"}, exclude_unset=True)
-            return JsonFormat({"type": "json_schema", "json_schema": schema}, format.schema_)
-        return None
 
     def format_wire(self) -> Mapping[str, Any]:
         """The form of the reply, as the reply repeats it."""

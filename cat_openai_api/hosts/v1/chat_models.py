@@ -150,9 +150,7 @@ class _Reply:
         if isinstance(adapter, OpenAI):
             self._model = with_fields(self._model, async_client=_Client(self._model.async_client, self._hear))
 
-    async def pieces(
-        self, stop: Sequence[str] | None, options: Mapping[str, Any]
-    ) -> AsyncGenerator[LLMChunk, None]:
+    async def pieces(self, stop: Sequence[str] | None, options: Mapping[str, Any]) -> AsyncGenerator[LLMChunk, None]:
         options = {**options, **self._request.options}
         stop = list(stop) if stop else None
         if not streams(self._model):
@@ -201,9 +199,7 @@ class _Reply:
     def _last(self) -> LLMChunk:
         """What is known when all was said."""
         reason = "content_filter" if self._adapter.is_silent_when_blocked and not self._spoken else None
-        return LLMChunk(
-            _chunk(""), (), self._take_refusal(), reason, self._heard or self._counted, self._fingerprint
-        )
+        return LLMChunk(_chunk(""), (), self._take_refusal(), reason, self._heard or self._counted, self._fingerprint)
 
     def _calls(self, message: Any) -> Iterator[tuple[int, str | None, str | None, str | None]]:
         for index, id, name, arguments in _call_pieces(message):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from ....settings import Settings
 from ...domain.conversation import Audio, File, Functions, Image, Kind, Part
@@ -26,7 +26,6 @@ from .llm_bridge import AsyncLLMBridge
 from .memory import confine_vector_memory
 from .session import Session
 from .state import kept_in, update_in
-from .tokens import limit_token_counting, restore_token_counting
 
 if IS_CAT_1 or TYPE_CHECKING:
     import jwt
@@ -38,21 +37,10 @@ if IS_CAT_1 or TYPE_CHECKING:
     from cat.log import log
     from cat.looking_glass.cheshire_cat import CheshireCat
     from cat.mad_hatter.decorators import hook, plugin
-    from cat.startup import cheshire_cat_api
-
-    lifespan = cheshire_cat_api.router.lifespan_context
-    limit_token_counting()
 
     @plugin
     def settings_model() -> type[Settings]:
         return Settings
-
-    @plugin
-    def deactivated(_: Any) -> None:
-        """FastAPI puts the lifespan of each router that it was ever given before the Cat's own, and keeps the
-        router so, and this plugin's modules. Nobody asks for them any more: the Cat has been started."""
-        cheshire_cat_api.router.lifespan_context = lifespan
-        restore_token_counting()
 
     @hook(priority=-1000)
     def agent_prompt_prefix(prefix: str, cat: Any) -> str:
@@ -118,12 +106,12 @@ class Cat1(Host):
         log.error("OpenAI API: the saved settings are not valid, the defaults are in force")
         return self._known
 
-    async def authenticate(self, request: Request, access: Access) -> Caller:
-        header = request.headers.get("authorization", "")
+    async def authenticate(self, connection: HTTPConnection, access: Access) -> Caller:
+        header = connection.headers.get("authorization", "")
         credential = header.removeprefix("Bearer ") or None
         resource, permission = PERMISSIONS[access]
-        named = request.headers.get("user_id") or "user"
-        custom, core = _auth_handlers(request)
+        named = connection.headers.get("user_id") or "user"
+        custom, core = _auth_handlers(connection)
         for handler in (custom, core):
             user = handler.authorize_user_from_credential("http", credential, resource, permission, user_id=named)
             if user:
@@ -198,8 +186,8 @@ def _plugin() -> Any:
     return CheshireCat().mad_hatter.plugins.get(__name__.split(".")[2])
 
 
-def _auth_handlers(request: Request) -> tuple[Any, Any]:
-    cat = request.app.state.ccat
+def _auth_handlers(connection: HTTPConnection) -> tuple[Any, Any]:
+    cat = connection.app.state.ccat
     return cat.custom_auth_handler, cat.core_auth_handler
 
 

@@ -33,9 +33,7 @@ class UserTurn(UserMessage):
             content = [wire_part(part) for part in _joined(turn.parts)]
         else:
             gone = [_first(turn, Image), None if self.audio == _for_plugins(turn)[2] else _first(turn, Audio)]
-            others = [
-                part for part in turn.parts if not isinstance(part, str) and all(part is not one for one in gone)
-            ]
+            others = [part for part in turn.parts if not isinstance(part, str) and all(part is not one for one in gone)]
             content = [*super().langchainfy().content, *map(wire_part, others)]
         return HumanMessage(name=self.who, content=content or ("" if turn.parts else []))
 

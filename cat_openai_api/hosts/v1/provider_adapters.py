@@ -254,9 +254,7 @@ class Google(ProviderAdapter):
     is_silent_when_blocked = True
 
     def takes(self, part: Part) -> bool:
-        return isinstance(part, str) or (
-            isinstance(part, Image) and 2 <= len(part.mime_type.partition("/")[2]) <= 4
-        )
+        return isinstance(part, str) or (isinstance(part, Image) and 2 <= len(part.mime_type.partition("/")[2]) <= 4)
 
     def request(self, model: Any, messages: Sequence[Any], asked: Parameters, refused: set[str]) -> Request:
         config = asked.samplings(temperature="temperature", top_p="top_p")
@@ -346,9 +344,7 @@ class Cohere(ProviderAdapter):
                 outputs = [result_of(message.content)]
                 entries[-1]["tool_results"].append({"call": call, "outputs": outputs})
             elif isinstance(message, AIMessage):
-                made = {
-                    call["id"]: {"name": call["name"], "parameters": call["args"]} for call in message.tool_calls
-                }
+                made = {call["id"]: {"name": call["name"], "parameters": call["args"]} for call in message.tool_calls}
                 calls |= made
                 entry = {"role": "CHATBOT", "message": message.content}
                 entries.append({**entry, "tool_calls": list(made.values())} if made else entry)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from ....settings import Settings as PluginSettings
 from ...domain.conversation import Kind
@@ -106,13 +106,13 @@ class Cat2(Host):
     async def settings(self) -> PluginSettings:
         return await OpenAIAPI.current_settings()
 
-    async def authenticate(self, request: Request, access: Access) -> Caller:
+    async def authenticate(self, connection: HTTPConnection, access: Access) -> Caller:
         """The host has looked at the credential already; any user it knows may read and write, and an admin is one
         by the role of that name.
 
         It would take a cookie too, which a browser sends along from any site, so the header is asked for.
         """
-        header = request.headers.get("authorization")
+        header = connection.headers.get("authorization")
         if not header:
             raise InvalidApiKey("You did not provide an API key. Send it as: Authorization: Bearer <key>.")
         user = ctx().user
@@ -122,7 +122,7 @@ class Cat2(Host):
         is_service = config.API_KEY is not None and hmac.compare_digest(key, config.API_KEY.encode())
         if access is Access.ADMIN and not (is_service or user.is_admin()):
             raise InsufficientPermissions("Your user may not do this: it needs the role admin.")
-        return Caller(_person(user), is_service)
+        return Caller(_person(user), is_service, connection)
 
     def end_user(self, name: str) -> Person:
         return _person(User(id=uuid5(END_USERS, name), name=name, roles=["user"]))
@@ -167,7 +167,7 @@ class Cat2(Host):
             # This task has a context of its own, so the person and the stream are this run's alone.
             stream = voice.feed if live else None
             user = run.person.identity
-            set_ctx(Ctx(user=user if run.remember else _Guest.of(user), request=run.request, stream=stream))
+            set_ctx(Ctx(user=user if run.remember else _Guest.of(user), request=run.context, stream=stream))
             llm_of_run.set(llm)
             try:
                 result = await agent(task)

@@ -1,0 +1,70 @@
+"""Responses that are stored or still under way: retrieved, deleted, cancelled, listed with their input."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ...conversation.response_store import StoredResponse, chain
+from ...domain.people import Person
+from ...errors import ResponseNotFound, invalid
+from ...runtime import runtime
+from .protocol import DeletedResponse, InputItemList
+
+
+async def _load(person: Person, response_id: str) -> StoredResponse:
+    stored = (await runtime.responses.load_all(person)).get(response_id)
+    if stored is None:
+        raise ResponseNotFound(response_id)
+    return stored
+
+
+async def retrieve(person: Person, response_id: str) -> Mapping[str, Any]:
+    """The response object as it is sent. Raises `ResponseNotFound`."""
+    active = runtime.active_responses.get(person, response_id)
+    return active.snapshot() if active else (await _load(person, response_id)).response
+
+
+async def delete(person: Person, response_id: str) -> DeletedResponse:
+    """Raises `ResponseNotFound`."""
+    await _load(person, response_id)
+    await runtime.responses.delete(person, response_id)
+    return DeletedResponse(id=response_id)
+
+
+async def cancel(person: Person, response_id: str) -> Mapping[str, Any]:
+    """The response object after its end. Raises `ResponseNotFound`, and `InvalidRequest` for a response that has
+    ended in another way."""
+    active = runtime.active_responses.get(person, response_id)
+    if active is None:
+        stored = (await _load(person, response_id)).response
+        if stored["status"] == "cancelled":
+            return stored
+        raise invalid("response_id", f"this response has ended already: it is {stored['status']}")
+    return await active.cancel()
+
+
+async def list_input(
+    person: Person, response_id: str, *, limit: int, order: Literal["asc", "desc"], after: str | None
+) -> InputItemList:
+    """The items that led to the response: those of the responses before it, and its own input.
+
+    Raises `ResponseNotFound`, and `InvalidRequest` for an unknown `after`.
+    """
+    stored = await runtime.responses.load_all(person)
+    if response_id not in stored:
+        raise ResponseNotFound(response_id)
+    *earlier, last = chain(stored, response_id)
+    items = [item for response in earlier for item in response.items] + last.input
+    if order == "desc":
+        items.reverse()
+    ids = [item["id"] for item in items]
+    if after is not None:
+        if after not in ids:
+            raise invalid("after", f"there is no item with the id '{after[:100]}'")
+        items = items[ids.index(after) + 1 :]
+    page = items[:limit]
+    return InputItemList(
+        data=page,
+        first_id=page[0]["id"] if page else None,
+        last_id=page[-1]["id"] if page else None,
+        has_more=len(items) > limit,
+    )

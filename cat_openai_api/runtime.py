@@ -1,0 +1,63 @@
+"""All that lives as long as the plugin is switched on: made here, and closed here.
+
+There is no other module-level state. Modules of `http`, `generation` and `api` import `runtime`; what stands below
+them is given the parts that it needs.
+"""
+
+import asyncio
+
+from .access.admission import Admission
+from .conversation.history import ConversationStore
+from .conversation.response_store import ActiveResponses, ResponseStore
+from .hosts.current import create_host, when_deactivated
+from .hosts.port import Host
+from .telemetry.metrics import Metrics
+from .tokens.vocabulary import Vocabulary
+
+
+class Runtime:
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.vocabulary = Vocabulary()
+        self.admission = Admission(host)
+        self.metrics = Metrics(host)
+        self.conversations = ConversationStore(host)
+        self.responses = ResponseStore(host)
+        self.active_responses = ActiveResponses()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin what takes a while, and close the runtime when the event loop ends: then the Cat stops."""
+        self.vocabulary.tokenizer()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # imported outside of a Cat
+        self._tasks.append(loop.create_task(self._close_with_loop()))
+
+    async def _close_with_loop(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End connections, threads and tasks. Requests that are still under way come to their end."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.admission.close()
+        await self.metrics.close()
+        await self.host.close()
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+
+
+runtime = Runtime(create_host())
+runtime.start()
+
+deactivated = when_deactivated(runtime.close)
+"""For the loader of Cheshire Cat 1.9, which looks for this hook among the members of modules."""

@@ -1,0 +1,13 @@
+"""Server-sent events as OpenAI writes them: `data:` lines of JSON."""
+
+from typing import Any
+
+from .json import encode
+
+DONE = b"data: [DONE]\n\n"
+"""The last event of a stream of chat completions or completions."""
+
+
+def event(data: Any) -> bytes:
+    """`data`: a JSON value."""
+    return b"data: %b\n\n" % encode(data)

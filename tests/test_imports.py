@@ -1,0 +1,113 @@
+"""The layers of the code: imports run downward only, and never in a circle."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from host import ROOT
+
+PACKAGE = "cat_openai_api"
+
+LAYERS = (
+    {"api"},
+    {"http"},
+    {"generation"},
+    {"runtime"},
+    {"conversation", "access", "telemetry"},
+    {"hosts"},
+    {"tokens", "wire"},
+    {"domain"},
+    {"errors", "packages"},
+)
+"""From the top down. A module imports from its own room and from rooms of the layers below."""
+
+HOST_LAYERS = ({"current"}, {"v1", "v2"}, {"shared"}, {"port"}, {"detect"})
+"""The same within `hosts`, where each Cat has a room."""
+
+MAX_MODULES = 8
+"""Directly in `cat_openai_api` and in `hosts`: what would be more has a room."""
+
+
+def modules() -> dict[str, Path]:
+    files = [ROOT / "settings.py", *(ROOT / PACKAGE).rglob("*.py")]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files if file.stem != "__init__"}
+
+
+def imports(module: str, file: Path) -> Iterator[str]:
+    """What a module imports of the plugin, also what it imports for types only or within functions."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            package = module.split(".")[: -node.level]
+            yield ".".join([*package, *(node.module or "").split(".")]).strip(".")
+
+
+MODULES = modules()
+IMPORTS = {module: set(imports(module, file)) for module, file in MODULES.items()}
+
+
+def room(module: str, depth: int = 1) -> str:
+    """`cat_openai_api.api.chat.route` is in the room `api`, and at depth 2 in `chat`."""
+    return module.split(".")[depth]
+
+
+def layer(name: str, layers: tuple[set[str], ...]) -> int:
+    return next(number for number, rooms in enumerate(layers) if name in rooms)
+
+
+def wrong_way(importer: str, imported: str, layers: tuple[set[str], ...]) -> bool:
+    return importer != imported and layer(importer, layers) >= layer(imported, layers)
+
+
+def test_only_modules_are_imported() -> None:
+    """A name of a package would be the module of before, once the plugin was switched off and on."""
+    unknown = {(module, name) for module, names in IMPORTS.items() for name in names if name not in MODULES}
+    assert not unknown
+
+
+def test_imports_run_downward() -> None:
+    upward = {
+        (module, name)
+        for module, names in IMPORTS.items()
+        for name in names
+        if "settings" not in (module, name) and wrong_way(room(module), room(name), LAYERS)
+    }
+    assert not upward
+
+
+def test_imports_run_downward_within_the_hosts() -> None:
+    upward = {
+        (module, name)
+        for module, names in IMPORTS.items()
+        for name in names
+        if module.startswith(f"{PACKAGE}.hosts.")
+        and name.startswith(f"{PACKAGE}.hosts.")
+        and wrong_way(room(module, 2), room(name, 2), HOST_LAYERS)
+    }
+    assert not upward
+
+
+def test_no_api_resource_imports_another() -> None:
+    across = {
+        (module, name)
+        for module, names in IMPORTS.items()
+        for name in names
+        if module.startswith(f"{PACKAGE}.api.")
+        and name.startswith(f"{PACKAGE}.api.")
+        and room(module, 2) != room(name, 2)
+    }
+    assert not across
+
+
+def test_imports_make_no_circle() -> None:
+    TopologicalSorter(IMPORTS).prepare()
+
+
+def test_the_way_in_is_short() -> None:
+    for folder in (ROOT / PACKAGE, ROOT / PACKAGE / "hosts"):
+        assert len([file for file in folder.glob("*.py") if file.stem != "__init__"]) <= MAX_MODULES
+
+
+def test_the_layers_name_every_room() -> None:
+    rooms = {room(module) for module in MODULES if module != "settings"}
+    assert rooms == set().union(*LAYERS)
