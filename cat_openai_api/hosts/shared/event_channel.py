@@ -1,4 +1,4 @@
-"""The events of one run on their way from the Cat to whoever reads them."""
+"""The channel that carries the events of one run from the Cat to the code that reads them."""
 
 import asyncio
 import time
@@ -10,90 +10,96 @@ from ...errors import RequestTimeout
 from ..port import Run, RunCancelled
 
 BURST_SECONDS = 0.001
-"""Tokens of an LLM that come closer together than this may leave together."""
+"""Tokens that the LLM sends within this time of each other may reach the reader together."""
 
 
 class EventChannel:
-    """One writer, one reader, both on the event loop. The texts that were put in stay known as one growing text.
+    """A queue with one writer and one reader, both on the event loop. It also stores the text of the reply so far.
 
-    The reader meets `RequestTimeout` when the time for the run is over, and `RunCancelled`. To be closed.
+    The reader gets `RequestTimeout` when `run.timeout` is over, and `RunCancelled` when the run is cancelled.
+    Call `close` when the run has ended: it stops the timer.
     """
 
     def __init__(self, run: Run) -> None:
-        expired = partial(self._cut, RequestTimeout(run.timeout))
-        self._timer = asyncio.get_running_loop().call_later(run.timeout, expired) if run.timeout else None
-        self._cut_by: Exception | None = None
-        self._said: list[str] = []
+        expire = partial(self._abort, RequestTimeout(run.timeout))
+        self._timer = asyncio.get_running_loop().call_later(run.timeout, expire) if run.timeout else None
+        self._abort_error: Exception | None = None
+        self._texts: list[str] = []
         self._unread: list[Event] = []
-        self._news = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self._has_unread = asyncio.Event()
+        self._reader_waits = asyncio.Event()
         self._read_at = 0.0
         self._ended = False
         self._end_run: Callable[[], object] = lambda: None
-        run.cancellation.when_cancelled(partial(self._cut, RunCancelled()))
+        run.cancellation.when_cancelled(partial(self._abort, RunCancelled()))
 
-    def when_cut(self, end_run: Callable[[], object]) -> None:
-        """Called when the time is over or the run is cancelled, also where nobody reads any more."""
+    def on_abort(self, end_run: Callable[[], object]) -> None:
+        """Have `end_run` called on time-out and cancellation, even if there is no reader; at once if it is too late."""
         self._end_run = end_run
-        if self._cut_by:
+        if self._abort_error:
             end_run()
 
     def put(self, event: Event) -> None:
         """This runs for every token."""
         if isinstance(event, Text):
-            self._said.append(event.delta)
+            self._texts.append(event.delta)
         self._unread.append(event)
-        # It is no word of the reply yet.
+        # A fingerprint is no content: it waits for the event after it.
         if not isinstance(event, Fingerprint):
-            self._news.set()
+            self._has_unread.set()
 
     async def wait_for_reader(self) -> None:
-        """For a writer that never waits by itself: without this nothing would be read before it has ended."""
+        """Wait until the reader waits for events, unless it did so within `BURST_SECONDS`.
+
+        A writer that never yields to the event loop by itself must call this, or its events are read at its end.
+        """
         if time.monotonic() - self._read_at > BURST_SECONDS:
-            self._wanted.clear()
-            await self._wanted.wait()
+            self._reader_waits.clear()
+            await self._reader_waits.wait()
 
     def end(self) -> None:
+        """There are no more events."""
         self._ended = True
         self.close()
-        self._news.set()
+        self._has_unread.set()
 
     def unread(self) -> int:
         return len(self._unread)
 
     async def events(self) -> AsyncGenerator[list[Event], None]:
-        """What was put in since the last time, as soon as there is anything, until the end."""
+        """Yields all unread events as soon as there are any, until the end of the run."""
         while self._unread or not self._ended:
             self._read_at = time.monotonic()
-            self._wanted.set()
-            await self._news.wait()
-            self._news.clear()
+            self._reader_waits.set()
+            await self._has_unread.wait()
+            self._has_unread.clear()
             unread, self._unread = self._unread, []
             if unread:
                 yield unread
-            if self._cut_by:
+            if self._abort_error:
                 break
-        if self._cut_by:
-            raise self._cut_by
+        if self._abort_error:
+            raise self._abort_error
 
     def close(self) -> None:
+        """Stop the timer of the run's time-out."""
         if self._timer:
             self._timer.cancel()
 
-    def _cut(self, by: Exception) -> None:
-        self._cut_by = by
-        self._news.set()
+    def _abort(self, error: Exception) -> None:
+        self._abort_error = error
+        self._has_unread.set()
         self._end_run()
 
-    def last(self) -> str:
-        """The text that was put in last; empty before."""
-        return self._said[-1] if self._said else ""
+    def last_text(self) -> str:
+        """The text of the latest `Text` event; empty if there was none."""
+        return self._texts[-1] if self._texts else ""
 
-    def said(self) -> str:
-        """All texts that were put in."""
-        return "".join(self._said)
+    def text(self) -> str:
+        """The text of all `Text` events."""
+        return "".join(self._texts)
 
     def remaining_events(self, reply: str) -> list[Event]:
-        """What the finished reply has beyond the texts: all of it, where its maker had no tokens."""
-        said = self.said()
-        return [Text(reply[len(said) :])] if reply.startswith(said) and len(reply) > len(said) else []
+        """The part of the finished reply that no `Text` event had: all of it, if the reply was not streamed."""
+        text = self.text()
+        return [Text(reply[len(text) :])] if reply.startswith(text) and len(reply) > len(text) else []

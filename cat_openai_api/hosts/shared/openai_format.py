@@ -1,4 +1,4 @@
-"""OpenAI's form: of parts and calls on their way to an LLM that speaks it, and of what it reports."""
+"""Message parts, tool calls and usage in the wire format of OpenAI's chat completions, for LLMs that speak it."""
 
 import json
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from ...domain.usage import Usage
 
 
 def wire_part(part: Part) -> dict[str, Any]:
+    """An item of a message's `content`."""
     if isinstance(part, Image):
         detail = {"detail": part.detail} if part.detail else {}
         return {"type": "image_url", "image_url": {"url": part.url, **detail}}
@@ -21,20 +22,21 @@ def wire_part(part: Part) -> dict[str, Any]:
 
 
 def wire_call(call: ToolCall) -> dict[str, Any]:
+    """An item of an assistant message's `tool_calls`."""
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def args_of(arguments: str) -> dict[str, Any] | None:
-    """A call's arguments, or None where they are no JSON object."""
+def parse_arguments(arguments: str) -> dict[str, Any] | None:
+    """The arguments of a tool call; None if they are no JSON object."""
     try:
-        args = json.loads(arguments)
+        parsed = json.loads(arguments)
     except (ValueError, RecursionError):
         return None
-    return args if isinstance(args, dict) else None
+    return parsed if isinstance(parsed, dict) else None
 
 
-def usage_of(usage: Mapping[str, Any]) -> Usage | None:
-    """None where there are no numbers in it."""
+def parse_usage(usage: Mapping[str, Any]) -> Usage | None:
+    """The field `usage` of a completion; None if it has no token counts."""
     prompt, completion, total = (usage.get(f"{name}_tokens") for name in ("prompt", "completion", "total"))
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None

@@ -1,4 +1,4 @@
-"""What embedders give, checked, and in how many texts at once they are asked for it."""
+"""Batches of texts for an embedder, and checks of the vectors that it returns."""
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,36 +10,37 @@ from ..port import DimensionsRefused
 
 Vector: TypeAlias = "array[float]"
 
-TEXTS_AT_ONCE = 32
-"""What any embedder takes in one request: some servers refuse more, unless they are told otherwise."""
+MAX_BATCH = 32
+"""Texts in one request to an embedder. Some servers accept no more by default."""
 
 MAX_FLOAT32 = 3.4028234663852886e38
-"""Of 32 bits."""
+"""The largest number of 32 bits: clients may get vectors as base64 of such numbers."""
 
 
 def batches(texts: Sequence[str]) -> list[Sequence[str]]:
-    return [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]
+    return [texts[start : start + MAX_BATCH] for start in range(0, len(texts), MAX_BATCH)]
 
 
-def vectors_of(given: Iterable[Iterable[float]], texts: Sequence[str], dimensions: int | None) -> list[Vector]:
-    """A vector for each of the texts, of that size, in a quarter of the memory that a list takes.
+def check_vectors(returned: Iterable[Iterable[float]], texts: Sequence[str], dimensions: int | None) -> list[Vector]:
+    """The embedder's vectors as arrays, which take a quarter of the memory of lists.
 
-    Raises `DimensionsRefused`, or ValueError or TypeError for what are no such vectors.
+    Raises `DimensionsRefused` if they have another size than `dimensions`, and ValueError or TypeError if they are not
+    one vector of finite numbers for each of the texts.
     """
-    vectors = [array("d", vector) for vector in given]
+    vectors = [array("d", vector) for vector in returned]
     if len(vectors) != len(texts):
         raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")
     for vector in vectors:
         if not vector or not all(abs(number) <= MAX_FLOAT32 for number in vector):
-            raise ValueError("a vector is empty, or has numbers that no embedder means")
+            raise ValueError("a vector is empty, or has a number that is not finite in 32 bits")
         if dimensions is not None and len(vector) != dimensions:
             raise DimensionsRefused
     return vectors
 
 
 @contextmanager
-def failures(dimensions: int | None, log_error: Callable[[str], object]) -> Iterator[None]:
-    """What an embedder raises becomes `DimensionsRefused`, or `EmbedderFailed` with a line in the Cat's log."""
+def embedder_failures(dimensions: int | None, log_error: Callable[[str], object]) -> Iterator[None]:
+    """Turn an embedder's exceptions into `DimensionsRefused`, or into `EmbedderFailed` and a line in the Cat's log."""
     try:
         yield
     except DimensionsRefused:
@@ -52,5 +53,5 @@ def failures(dimensions: int | None, log_error: Callable[[str], object]) -> Iter
 
 
 def _is_about_dimensions(error: Exception) -> bool:
-    """Whether a provider refuses a request for its `dimensions`."""
+    """Whether the provider refused the request because of its `dimensions`."""
     return getattr(error, "status_code", None) in (400, 422) and "dimension" in str(error).lower()

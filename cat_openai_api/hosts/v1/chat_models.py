@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...domain.conversation import Part
 from ...domain.usage import Usage
 from ..detect import IS_CAT_1
-from ..shared.openai_format import usage_of
+from ..shared.openai_format import parse_usage
 from .provider_adapters import OpenAI, Parameters, ProviderAdapter, Request, adapter_for
 from .rewrites import text_of, with_fields
 
@@ -211,7 +211,7 @@ class _Reply:
         """Something that OpenAI's client got: LangChain leaves out a part of it."""
         self._fingerprint = getattr(raw, "system_fingerprint", None) or self._fingerprint
         if usage := getattr(raw, "usage", None):
-            self._heard = usage_of(usage.model_dump()) or self._heard
+            self._heard = parse_usage(usage.model_dump()) or self._heard
         for choice in (getattr(raw, "choices", None) or ())[:1]:
             said = getattr(choice, "delta", None) or getattr(choice, "message", None)
             self._refusal += getattr(said, "refusal", None) or ""

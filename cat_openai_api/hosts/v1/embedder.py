@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..detect import IS_CAT_1
 from ..port import Embedder, Embeddings
-from ..shared.vectors import Vector, batches, failures, vectors_of
+from ..shared.vectors import Vector, batches, check_vectors, embedder_failures
 from .rewrites import with_fields
 
 if IS_CAT_1 or TYPE_CHECKING:
@@ -50,11 +50,11 @@ class _Embedder1(Embedder):
             for batch in batches(texts):
                 if nobody_waits.is_set():
                     break
-                vectors += vectors_of(embedder.embed_documents([*batch]), batch, dimensions)
+                vectors += check_vectors(embedder.embed_documents([*batch]), batch, dimensions)
             return vectors
 
         try:
-            with failures(dimensions, log.error):
+            with embedder_failures(dimensions, log.error):
                 return Embeddings(await self._in_a_thread(embed))
         finally:
             nobody_waits.set()

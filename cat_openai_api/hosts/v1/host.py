@@ -144,7 +144,7 @@ class Cat1(Host):
         channel = EventChannel(run)
         confine_vector_memory()
         session = Session(run, AsyncLLMBridge(loop, channel.unread), loop, channel)
-        channel.when_cut(session.bridge.end)
+        channel.on_abort(session.bridge.end)
         answering = asyncio.create_task(_in_a_thread(session.answer))
         answering.add_done_callback(lambda _: channel.end())
         try:

@@ -7,7 +7,7 @@ from pydantic import PrivateAttr
 
 from ...domain.conversation import Audio, Image, Part, ToolCall, Turn
 from ..detect import IS_CAT_1
-from ..shared.openai_format import args_of, wire_call, wire_part
+from ..shared.openai_format import parse_arguments, wire_call, wire_part
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.convo.messages import CatMessage, ConversationMessage, UserMessage
@@ -60,7 +60,7 @@ class AssistantTurn(CatMessage):
         """The calls stand there twice: parsed, as most LLMs of LangChain take them, and word for word."""
         if not self.calls:
             return super().langchainfy()
-        parsed = [(call, args_of(call.arguments)) for call in self.calls]
+        parsed = [(call, parse_arguments(call.arguments)) for call in self.calls]
         return AIMessage(
             name=self.who,
             content=self.text,

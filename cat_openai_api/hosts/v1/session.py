@@ -14,7 +14,7 @@ from ...domain.json_instruction import json_instruction
 from ...domain.usage import Usage, total
 from ..detect import IS_CAT_1
 from ..port import Run
-from ..shared.client_calls import ClientCalls, step_of
+from ..shared.client_calls import ClientCalls, step_for
 from ..shared.event_channel import EventChannel
 from ..shared.transcript import SECONDS_KEPT, Kept, add_state, call_signatures, found, transcript_keys
 from .chat_models import LLMChunk, Parameters, takes_json
@@ -90,7 +90,7 @@ class Session(StrayCat):
             self.bridge.check()
         except RunEnded:
             # Of a reply that was cut the client may have the beginning.
-            self._keep_state(self._channel.said())
+            self._keep_state(self._channel.text())
             return {"error": "ended"}
         except BaseException as error:
             # The Cat catches each Exception; its tokenizer panics with something else at very long words.
@@ -107,7 +107,7 @@ class Session(StrayCat):
             *([Fingerprint(self._fingerprint)] if self._fingerprint else []),
             *([Text(text)] if text else []),
             *([Refusal(refusal)] if refusal else []),
-            *self._calls.whole(),
+            *self._calls.as_deltas(),
         ]
 
     def end(self) -> End:
@@ -139,7 +139,7 @@ class Session(StrayCat):
 
     def _keep_state(self, reply: str) -> None:
         """Keep what this run leaves beside the messages, for the one after `reply` and its calls."""
-        calls = self._calls.all()
+        calls = self._calls.tool_calls()
         try:
             state = state_of(self.working_memory)
         except Exception:  # a plugin may keep anything in there
@@ -213,7 +213,7 @@ class Session(StrayCat):
         for call in said.calls:
             if delta := self._calls.feed(*call):
                 self._send(delta)
-            elif not self._calls.is_clients_at(call[0]):
+            elif not self._calls.is_client_call(call[0]):
                 raise UnknownFunction(call[2])
         self._finish_reason = said.finish_reason or self._finish_reason
 
@@ -236,7 +236,7 @@ class _HeardTools:
         own = tool.func
 
         def func(argument: Any, *args: Any, **kwargs: Any) -> Any:
-            self._send(step_of(tool.name, str(argument)))
+            self._send(step_for(tool.name, str(argument)))
             return own(argument, *args, **kwargs)
 
         heard = copy(tool)

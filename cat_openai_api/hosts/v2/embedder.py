@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..detect import IS_CAT_2
 from ..port import Embedder, Embeddings
-from ..shared.vectors import Vector, batches, failures, vectors_of
+from ..shared.vectors import Vector, batches, check_vectors, embedder_failures
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat import log
@@ -72,7 +72,7 @@ class _Embedder2(Embedder):
         self.model = model
 
     async def embed(self, texts: Sequence[str], dimensions: int | None) -> Embeddings:
-        with failures(dimensions, log.error):
+        with embedder_failures(dimensions, log.error):
             return await self._embed(texts, dimensions)
 
     @abstractmethod
@@ -89,7 +89,7 @@ class _ManyAtOnce(_Embedder2):
             reply = await self.source.embeddings.create(model=self.model, input=batch, **size)
             given = sorted(reply.data, key=lambda item: item.index)
             tokens = reply.usage.prompt_tokens if reply.usage else 0
-            return vectors_of((item.embedding for item in given), batch, dimensions), tokens
+            return check_vectors((item.embedding for item in given), batch, dimensions), tokens
 
         replies = await _a_few_at_once(ask, batches(texts))
         vectors = [*chain.from_iterable(vectors for vectors, _ in replies)]
@@ -103,7 +103,7 @@ class _OneByOne(_Embedder2):
 
     async def _embed(self, texts: Sequence[str], dimensions: int | None) -> Embeddings:
         async def ask(text: str) -> Vector:
-            (vector,) = vectors_of([await self.source.embed(self.model, text)], [text], dimensions)
+            (vector,) = check_vectors([await self.source.embed(self.model, text)], [text], dimensions)
             return vector
 
         return Embeddings(await _a_few_at_once(ask, texts))

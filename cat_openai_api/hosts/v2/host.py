@@ -19,7 +19,7 @@ from ...domain.people import Access, Caller, Person
 from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..detect import IS_CAT_2
 from ..port import Embedder, Host, Run
-from ..shared.client_calls import ClientCalls, step_of
+from ..shared.client_calls import ClientCalls, step_for
 from ..shared.event_channel import EventChannel
 from ..shared.storage import storage_failures
 from .embedder import configured_embedder
@@ -177,7 +177,7 @@ class Cat2(Host):
                 await llm.close()
 
         answering = asyncio.create_task(answer())
-        channel.when_cut(answering.cancel)
+        channel.on_abort(answering.cancel)
         try:
             # Not live there are no texts, only steps and the end.
             async for events in channel.events():
@@ -189,7 +189,7 @@ class Cat2(Host):
                 log.error(f"OpenAI API: the agent {slug} failed: {type(error).__name__}")
                 raise UpstreamError from error
             # What an agent says without its LLM, such as the note that none is configured, has no tokens.
-            calls = [] if llm.has_told_calls else llm.calls.whole()
+            calls = [] if llm.has_told_calls else llm.calls.as_deltas()
             yield [*channel.remaining_events(reply), *calls, llm.end()]
         finally:
             channel.close()
@@ -197,8 +197,8 @@ class Cat2(Host):
             (answer_or_end,) = await asyncio.gather(answering, return_exceptions=True)
             if run.remember:
                 # Of a reply that was cut the client may have the beginning.
-                said = answer_or_end if isinstance(answer_or_end, str) else channel.said()
-                await keep(run, said, llm.calls.all(), client_tools.said)
+                said = answer_or_end if isinstance(answer_or_end, str) else channel.text()
+                await keep(run, said, llm.calls.tool_calls(), client_tools.said)
 
     async def embedder(self) -> Embedder | None:
         return await configured_embedder()
@@ -277,15 +277,15 @@ class StreamListener:
             delta = event["delta"]
             if self._new_message:
                 self._new_message = False
-                delta = _gap(self.channel.last(), delta) + delta
+                delta = _gap(self.channel.last_text(), delta) + delta
             self.channel.put(Text(delta))
             await self.channel.wait_for_reader()
         elif kind == agui.EventType.TEXT_MESSAGE_START:
             self._new_message = True
 
     async def _call_tool_unheard(self, call: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._with_steps and not self._calls.is_clients(call.name):
-            self.channel.put(step_of(call.name, json.dumps(call.args, ensure_ascii=False)))
+        if self._with_steps and not self._calls.is_client_function(call.name):
+            self.channel.put(step_for(call.name, json.dumps(call.args, ensure_ascii=False)))
         self._tools_running += 1
         try:
             return await self._call_tool(call, *args, **kwargs)

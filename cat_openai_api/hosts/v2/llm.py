@@ -17,7 +17,7 @@ from ..detect import IS_CAT_2
 from ..port import Run
 from ..shared.client_calls import ClientCalls
 from ..shared.event_channel import EventChannel
-from ..shared.openai_format import args_of, usage_of
+from ..shared.openai_format import parse_arguments, parse_usage
 from .messages import verbatim
 
 if IS_CAT_2 or TYPE_CHECKING:
@@ -116,7 +116,9 @@ class LLMOfRun:
         if functions is None:
             return
         clients = list(functions.tools.values())
-        cats = [tool for tool in request.get("tools", ()) if not self.calls.is_clients(tool["function"]["name"])]
+        cats = [
+            tool for tool in request.get("tools", ()) if not self.calls.is_client_function(tool["function"]["name"])
+        ]
         if functions.choice == "none":
             if not cats:
                 request.update(tools=clients, tool_choice="none")
@@ -158,7 +160,7 @@ class LLMOfRun:
         if last is None:
             raise LLMSaidNothing
         self._usages.append(_usage(usage))
-        if is_agents and self.calls.all():
+        if is_agents and self.calls.tool_calls():
             yield self._calls_for_the_cat(last)
 
     async def _hear(self, chunk: "ChatCompletionChunk") -> "ChatCompletionChunk":
@@ -181,7 +183,7 @@ class LLMOfRun:
             if heard:
                 self.has_told_calls = True
                 await self._tell(heard)
-            elif not self.calls.is_clients_at(index):
+            elif not self.calls.is_client_call(index):
                 others.append(call)
         choice = choice.model_copy(update={"delta": delta.model_copy(update={"tool_calls": others or None})})
         return chunk.model_copy(update={"choices": [choice]})
@@ -194,7 +196,7 @@ class LLMOfRun:
                 type="function",
                 function=ChoiceDeltaToolCallFunction(name=call.name, arguments=_readable(call.arguments)),
             )
-            for place, call in enumerate(self.calls.all())
+            for place, call in enumerate(self.calls.tool_calls())
         ]
         choice = chunk.choices[0].model_copy(update={"delta": ChoiceDelta(tool_calls=pieces)})
         return chunk.model_copy(update={"choices": [choice]})
@@ -214,7 +216,7 @@ class LLMOfRun:
             if heard:
                 function = call.function.model_copy(update={"arguments": _readable(heard.arguments)})
                 calls.append(call.model_copy(update={"id": heard.id, "function": function}))
-            elif not self.calls.is_clients_at(index):
+            elif not self.calls.is_client_call(index):
                 calls.append(call)
         if not message.tool_calls:
             return reply
@@ -275,9 +277,9 @@ class _SDKClient:
 
 
 def _usage(reported: Any) -> Usage | None:
-    return usage_of(reported.model_dump()) if reported else None
+    return parse_usage(reported.model_dump()) if reported else None
 
 
 def _readable(arguments: str) -> str:
     """Arguments as the Cat can read them; the client gets them as they are."""
-    return "{}" if args_of(arguments) is None else arguments
+    return "{}" if parse_arguments(arguments) is None else arguments

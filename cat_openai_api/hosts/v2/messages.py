@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from ...domain.conversation import Audio, File, Image, Part, Turn
 from ..detect import IS_CAT_2
-from ..shared.openai_format import args_of, wire_part
+from ..shared.openai_format import parse_arguments, wire_part
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat.protocols.model_context.type_wrappers import EmbeddedResource
@@ -27,7 +27,7 @@ class ClientMessage(Message):
 
 
 def message_of(turn: Turn) -> Any:
-    calls = [ToolCall(id=call.id, name=call.name, args=args_of(call.arguments) or {}) for call in turn.calls]
+    calls = [ToolCall(id=call.id, name=call.name, args=parse_arguments(call.arguments) or {}) for call in turn.calls]
     message = ClientMessage(
         role=turn.role, content=_blocks(turn.parts), tool_calls=calls, tool_call_id=turn.call_id or None
     )

@@ -38,12 +38,12 @@ class ClientTools:
         """In place of the agent's own tools of the same name. Not offered are what must not be called."""
         if self._functions is None or self._functions.choice == "none":
             return
-        own = [tool for tool in self._agent.tools if not self._llm.calls.is_clients(tool.name)]
+        own = [tool for tool in self._agent.tools if not self._llm.calls.is_client_function(tool.name)]
         self._agent.tools = own + [_tool(tool["function"]) for tool in self._functions.tools.values()]
 
     def next_step(self) -> None:
         """Before each question of the agent's to its LLM."""
-        if self._llm.calls.all():
+        if self._llm.calls.tool_calls():
             raise _ForTheClient
         self._llm.agent_asks()
 
@@ -58,12 +58,12 @@ class ClientTools:
             self.said = [*messages]
 
     async def _call(self, call: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self._llm.calls.is_clients(call.name):
+        if not self._llm.calls.is_client_function(call.name):
             self._llm.cat_used_tools = True
             return await self._call_tool(call, *args, **kwargs)
-        if call.id not in [known.id for known in self._llm.calls.all()]:
+        if call.id not in [known.id for known in self._llm.calls.tool_calls()]:
             # A provider of another wire format, whose stream nobody heard.
-            self._llm.calls.feed(-1 - len(self._llm.calls.all()), call.id, call.name, json.dumps(call.args))
+            self._llm.calls.feed(-1 - len(self._llm.calls.tool_calls()), call.id, call.name, json.dumps(call.args))
         return message_of(Turn("tool", ("",), call_id=call.id))
 
 
