@@ -13,8 +13,8 @@ if IS_CAT_2 or TYPE_CHECKING:
 def when_deactivated(close: Callable[[], Awaitable[None]]) -> None:
     """Have `close` called once, when the Cat has switched the plugin off.
 
-    The Cat has no hook for that. It takes the plugin's modules out of `sys.modules`, and then tells those who want to
-    know that its plugins have changed.
+    The Cat has no hook for that. It removes the plugin's modules from `sys.modules` (`Plugin.deactivate`), and then
+    calls `MadHatter.on_refresh_callbacks`, as it does whenever its plugins have changed.
     """
     try:
         mad_hatter = ccat().mad_hatter
@@ -24,8 +24,9 @@ def when_deactivated(close: Callable[[], Awaitable[None]]) -> None:
 
     async def close_if_deactivated() -> None:
         if sys.modules.get(__name__) is not module:
-            others = [each for each in mad_hatter.on_refresh_callbacks if each is not close_if_deactivated]
-            mad_hatter.on_refresh_callbacks = others
+            # A new list: the Cat iterates over this one.
+            callbacks = mad_hatter.on_refresh_callbacks
+            mad_hatter.on_refresh_callbacks = [each for each in callbacks if each is not close_if_deactivated]
             await close()
 
     mad_hatter.on_refresh_callbacks.append(close_if_deactivated)

@@ -1,12 +1,11 @@
-"""The calls that one run on Cat 2 makes to its LLM, seen between the Cat's provider and its SDK client.
+"""The requests that one run on Cat 2 sends to its LLM, and what the LLM returns beside text and tool calls.
 
-Cat 2 has no place for sampling parameters, a form of the reply or a choice among tools, and drops what the LLM
-says beside text and calls. Every provider of OpenAI's wire format asks its own `client()` for the OpenAI SDK's
-client, and its own `convert_message()` for the wire form of a message, so that is where a run steps in; other
-runs, and the Cat's own calls, get both as they are.
+Cat 2 has no place for sampling parameters, a response format or a tool choice, and it drops usage, finish reason and
+refusals. `RunLLM` adds and reads them at the OpenAI SDK's `chat.completions.create`, which every provider of OpenAI's
+wire format calls; `providers` makes those of a run call it here.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,8 @@ from ..port import Run
 from ..shared.client_calls import ClientCalls
 from ..shared.event_channel import EventChannel
 from ..shared.openai_format import parse_arguments, parse_usage
-from .messages import verbatim
 
 if IS_CAT_2 or TYPE_CHECKING:
-    from cat.services.model_providers.openai_compatible import OpenAICompatibleProvider
     from openai import APIStatusError
     from openai.types.chat.chat_completion_chunk import (
         ChatCompletionChunk,
@@ -30,68 +27,55 @@ if IS_CAT_2 or TYPE_CHECKING:
         ChoiceDeltaToolCallFunction,
     )
 
+OPTIONAL_PARAMETERS = ("stream_options", "response_format", "parallel_tool_calls")
+"""Parameters that some servers of OpenAI's wire format refuse. The request is repeated without them."""
 
-def _shared_context() -> "ContextVar[LLMOfRun | None]":
-    """One for as long as the Cat runs: a run that began before the plugin was switched off and on goes on in it."""
-    name = "openai_api_llm_of_run"
-    context: ContextVar[LLMOfRun | None] = ContextVar(name, default=None)
-    if not IS_CAT_2:
-        return context
-    if not hasattr(OpenAICompatibleProvider, name):
-        setattr(OpenAICompatibleProvider, name, context)
-    shared: ContextVar[LLMOfRun | None] = getattr(OpenAICompatibleProvider, name)
-    return shared
+CLIENT_CALL_INDEX = 1000
+"""Index of the first of the client's calls in the chunk that the Cat's provider gets: behind all of the Cat's own."""
 
 
-llm_of_run = _shared_context()
-
-OWN_METHODS = "openai_api_own_methods"
-"""Attribute of a provider: its methods as they were."""
-
-NOT_EVERYWHERE = ("stream_options", "response_format", "parallel_tool_calls")
-"""Parameters that some servers of OpenAI's wire format refuse."""
-
-BEHIND_OTHERS = 1000
-"""Index of the client's calls among the pieces that the Cat's provider gets, behind those of the Cat's own
-tools."""
+class EmptyLLMReply(Exception):
+    """The LLM's server answered without a single choice, so it is no LLM."""
 
 
-class LLMSaidNothing(Exception):
-    """The LLM's stream had no chunk with a choice in it: whatever answered, it was no LLM."""
+class RunLLM:
+    """What one run adds to its requests to the LLM, and what it reads from the LLM's replies.
 
-
-class LLMOfRun:
-    """What a run asks of its LLM beside what the Cat asks, and what the LLM says beside its text.
-
-    The client's functions and format are for the agent that the run is for, not for agents that it calls as tools:
-    `agent_asks` is called before each of its own questions.
+    Every request within the run gets the client's sampling parameters, and its usage counts. The client's functions and
+    response format are only for requests of the agent that the run is for, not for those of agents that it calls as
+    tools, or of hooks: `expect_agent_request` announces each request of that agent.
     """
 
     def __init__(self, run: Run, channel: EventChannel, *, live: bool) -> None:
         self.calls = ClientCalls(run.functions)
         self.cat_used_tools = False
-        self.has_told_calls = False
+        self.has_sent_calls = False
+        self.ended = False
         self._run = run
         self._channel = channel
         self._live = live
-        self._next_is_agents = False
-        self._unseen = False
+        self._agent_request_is_next = False
+        self._has_unseen_request = False
         self._usages: list[Usage | None] = []
         self._streams: list[Any] = []
         self._finish_reason: str | None = None
         self._fingerprint: str | None = None
 
-    def agent_asks(self) -> None:
-        self._unseen = self._unseen or self._next_is_agents
-        self._next_is_agents = True
+    def expect_agent_request(self) -> None:
+        self._has_unseen_request = self._has_unseen_request or self._agent_request_is_next
+        self._agent_request_is_next = True
 
-    def end(self) -> End:
-        unseen = self._unseen or self._next_is_agents
-        return End(EARLY_FINISH_REASONS.get(self._finish_reason), None if unseen else total(self._usages))
+    def end_event(self) -> End:
+        """No usage if the agent sent a request to a provider of another wire format: its usage is unknown."""
+        is_incomplete = self._has_unseen_request or self._agent_request_is_next
+        return End(EARLY_FINISH_REASONS.get(self._finish_reason), None if is_incomplete else total(self._usages))
 
-    async def ask(self, client: Any, request: dict[str, Any]) -> Any:
-        """In place of the SDK's `chat.completions.create`."""
-        is_agents, self._next_is_agents = self._next_is_agents, False
+    async def create(self, client: Any, request: dict[str, Any]) -> Any:
+        """Called instead of `chat.completions.create` of the SDK's `client`; returns what that returns.
+
+        Raises what the SDK raises, and `EmptyLLMReply`.
+        """
+        is_agents, self._agent_request_is_next = self._agent_request_is_next, False
         request = {**request, **self._run.sampling}
         if request.get("stream"):
             request["stream_options"] = {"include_usage": True}
@@ -102,12 +86,16 @@ class LLMOfRun:
         reply = await self._create(client, request)
         if request.get("stream"):
             self._streams.append(reply)
-            return self._heard(reply, is_agents)
+            return self._read_stream(reply, is_agents)
         self._usages.append(_usage(reply.usage))
-        return await self._hear_whole(reply) if is_agents else reply
+        return await self._read_completion(reply) if is_agents else reply
 
     async def close(self) -> None:
-        """Close the LLM's connections: whoever was cut off while it read has left them open."""
+        """End the run's influence, and close its streams: a run that was cancelled while it read left them open.
+
+        Tasks that a tool of the Cat's has started may outlive the run: their requests are the Cat's own from now on.
+        """
+        self.ended = True
         for stream in self._streams:
             await stream.close()
 
@@ -115,17 +103,16 @@ class LLMOfRun:
         functions = self._run.functions
         if functions is None:
             return
-        clients = list(functions.tools.values())
-        cats = [
-            tool for tool in request.get("tools", ()) if not self.calls.is_client_function(tool["function"]["name"])
-        ]
+        client_tools = list(functions.tools.values())
+        tools = request.get("tools", ())
+        cat_tools = [tool for tool in tools if not self.calls.is_client_function(tool["function"]["name"])]
         if functions.choice == "none":
-            if not cats:
-                request.update(tools=clients, tool_choice="none")
+            if not cat_tools:
+                request.update(tools=client_tools, tool_choice="none")
             return
-        # Nothing but a call of the client's ends a run that must end with one.
+        # If the run must end with a call of the client's, calls of the Cat's own tools would keep it from its end.
         must_end = isinstance(functions.choice, Mapping) or (functions.choice == "required" and self.cat_used_tools)
-        request["tools"] = clients if must_end else [*cats, *clients]
+        request["tools"] = client_tools if must_end else [*cat_tools, *client_tools]
         if functions.choice is not None:
             request["tool_choice"] = functions.choice
         if functions.parallel is not None:
@@ -135,16 +122,16 @@ class LLMOfRun:
         try:
             return await client.chat.completions.create(**request)
         except APIStatusError as error:
-            refused = next((name for name in NOT_EVERYWHERE if name in request and name in str(error)), None)
+            refused = next((name for name in OPTIONAL_PARAMETERS if name in request and name in str(error)), None)
             if refused is None or error.status_code not in (400, 422):
                 raise
         request = {name: value for name, value in request.items() if name != refused}
         if refused == "response_format" and self._run.format:
-            wish = {"role": "system", "content": json_instruction(self._run.format)}
-            request["messages"] = [*request["messages"], wish]
+            instruction = {"role": "system", "content": json_instruction(self._run.format)}
+            request["messages"] = [*request["messages"], instruction]
         return await self._create(client, request)
 
-    async def _heard(self, stream: Any, is_agents: bool) -> AsyncGenerator[Any, None]:
+    async def _read_stream(self, stream: Any, is_agents: bool) -> AsyncGenerator[Any, None]:
         last: Any = None
         usage = None
         try:
@@ -153,117 +140,103 @@ class LLMOfRun:
                 if chunk.choices:
                     last = chunk
                     if is_agents:
-                        chunk = await self._hear(chunk)  # noqa: PLW2901
+                        chunk = await self._read_chunk(chunk)  # noqa: PLW2901
                 yield chunk
         finally:
             await stream.close()
         if last is None:
-            raise LLMSaidNothing
+            raise EmptyLLMReply
         self._usages.append(_usage(usage))
         if is_agents and self.calls.tool_calls():
-            yield self._calls_for_the_cat(last)
+            yield self._client_calls_chunk(last)
 
-    async def _hear(self, chunk: "ChatCompletionChunk") -> "ChatCompletionChunk":
-        """The chunk without the pieces of the client's calls, which the Cat gets whole. This runs for every
-        token."""
+    async def _read_chunk(self, chunk: "ChatCompletionChunk") -> "ChatCompletionChunk":
+        """The chunk without pieces of the client's calls: `_client_calls_chunk` has those calls as a whole.
+
+        This runs for every token.
+        """
         choice = chunk.choices[0]
         delta = choice.delta
         self._finish_reason = choice.finish_reason or self._finish_reason
-        self._note(chunk.system_fingerprint)
+        self._set_fingerprint(chunk.system_fingerprint)
         if delta.refusal:
-            await self._tell(Refusal(delta.refusal))
+            await self._send(Refusal(delta.refusal))
         if not delta.tool_calls:
             return chunk
-        others = []
+        cat_calls = []
         for call in delta.tool_calls:
             function = call.function
             index = call.index or 0
             name, arguments = (function.name, function.arguments) if function else (None, None)
-            heard = self.calls.feed(index, call.id, name, arguments)
-            if heard:
-                self.has_told_calls = True
-                await self._tell(heard)
+            call_delta = self.calls.feed(index, call.id, name, arguments)
+            if call_delta:
+                self.has_sent_calls = True
+                await self._send(call_delta)
             elif not self.calls.is_client_call(index):
-                others.append(call)
-        choice = choice.model_copy(update={"delta": delta.model_copy(update={"tool_calls": others or None})})
+                cat_calls.append(call)
+        choice = choice.model_copy(update={"delta": delta.model_copy(update={"tool_calls": cat_calls or None})})
         return chunk.model_copy(update={"choices": [choice]})
 
-    def _calls_for_the_cat(self, chunk: "ChatCompletionChunk") -> "ChatCompletionChunk":
+    def _client_calls_chunk(self, chunk: "ChatCompletionChunk") -> "ChatCompletionChunk":
         pieces = [
             ChoiceDeltaToolCall(
-                index=BEHIND_OTHERS + place,
+                index=CLIENT_CALL_INDEX + position,
                 id=call.id,
                 type="function",
-                function=ChoiceDeltaToolCallFunction(name=call.name, arguments=_readable(call.arguments)),
+                function=ChoiceDeltaToolCallFunction(name=call.name, arguments=_valid_arguments(call.arguments)),
             )
-            for place, call in enumerate(self.calls.tool_calls())
+            for position, call in enumerate(self.calls.tool_calls())
         ]
         choice = chunk.choices[0].model_copy(update={"delta": ChoiceDelta(tool_calls=pieces)})
         return chunk.model_copy(update={"choices": [choice]})
 
-    async def _hear_whole(self, reply: Any) -> Any:
-        if not reply.choices:
-            raise LLMSaidNothing
-        choice = reply.choices[0]
+    async def _read_completion(self, completion: Any) -> Any:
+        if not completion.choices:
+            raise EmptyLLMReply
+        choice = completion.choices[0]
         message = choice.message
         self._finish_reason = choice.finish_reason
-        self._note(reply.system_fingerprint)
+        self._set_fingerprint(completion.system_fingerprint)
         if message.refusal:
-            await self._tell(Refusal(message.refusal))
+            await self._send(Refusal(message.refusal))
         calls = []
         for index, call in enumerate(message.tool_calls or []):
-            heard = self.calls.feed(index, call.id, call.function.name, call.function.arguments)
-            if heard:
-                function = call.function.model_copy(update={"arguments": _readable(heard.arguments)})
-                calls.append(call.model_copy(update={"id": heard.id, "function": function}))
+            whole = self.calls.feed(index, call.id, call.function.name, call.function.arguments)
+            if whole:
+                function = call.function.model_copy(update={"arguments": _valid_arguments(whole.arguments)})
+                calls.append(call.model_copy(update={"id": whole.id, "function": function}))
             elif not self.calls.is_client_call(index):
                 calls.append(call)
         if not message.tool_calls:
-            return reply
+            return completion
         choice = choice.model_copy(update={"message": message.model_copy(update={"tool_calls": calls or None})})
-        return reply.model_copy(update={"choices": [choice]})
+        return completion.model_copy(update={"choices": [choice]})
 
-    def _note(self, fingerprint: str | None) -> None:
+    def _set_fingerprint(self, fingerprint: str | None) -> None:
         if fingerprint and fingerprint != self._fingerprint:
             self._fingerprint = fingerprint
             self._channel.put(Fingerprint(fingerprint))
 
-    async def _tell(self, event: Event) -> None:
+    async def _send(self, event: Event) -> None:
         self._channel.put(event)
         if self._live:
             await self._channel.wait_for_reader()
 
 
-def step_into(providers: Iterable[Any]) -> None:
-    """Have each provider (one object for all runs, until its settings change) give runs their own client.
-
-    Around its own methods, never around those that this plugin gave it before it was switched off and on: runs of
-    before may still be under way, and each of both steps in.
-    """
-    for provider in providers:
-        if isinstance(getattr(provider, "client", None), _ClientOfRun):
-            continue
-        own = vars(provider).setdefault(OWN_METHODS, (provider.client, provider.convert_message))
-        provider.client = _ClientOfRun(own[0])
-        provider.convert_message = verbatim(own[1])
+run_llm: ContextVar[RunLLM | None] = ContextVar("openai_api_run_llm", default=None)
+"""Set in the task of each run, and so in everything that the run awaits and in the tasks that it starts."""
 
 
-class _ClientOfRun:
-    """Stands in for a provider's method `client`."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    async def __call__(self) -> Any:
-        client = await self._client()
-        llm = llm_of_run.get()
-        return client if client is None or llm is None else _SDKClient(client, llm)
+def current_run_llm() -> RunLLM | None:
+    """That of the run that the caller is part of; None outside of runs, and after the run has ended."""
+    llm = run_llm.get()
+    return None if llm is None or llm.ended else llm
 
 
-class _SDKClient:
-    """The SDK's client with another `chat.completions.create`."""
+class RunSDKClient:
+    """The OpenAI SDK's client with another `chat.completions.create`."""
 
-    def __init__(self, client: Any, llm: LLMOfRun) -> None:
+    def __init__(self, client: Any, llm: RunLLM) -> None:
         self._client = client
         self._llm = llm
         self.chat = self
@@ -273,13 +246,13 @@ class _SDKClient:
         return getattr(self._client, name)
 
     async def create(self, **request: Any) -> Any:
-        return await self._llm.ask(self._client, request)
+        return await self._llm.create(self._client, request)
 
 
 def _usage(reported: Any) -> Usage | None:
     return parse_usage(reported.model_dump()) if reported else None
 
 
-def _readable(arguments: str) -> str:
-    """Arguments as the Cat can read them; the client gets them as they are."""
+def _valid_arguments(arguments: str) -> str:
+    """For the Cat's provider, which raises on arguments that are no JSON object. The client gets them unchanged."""
     return "{}" if parse_arguments(arguments) is None else arguments

@@ -1,4 +1,4 @@
-"""The conversation as Cat 2's messages, and what those lose put back on the way to the LLM."""
+"""The conversation as messages of Cat 2, whose content reaches the LLM as the client sent it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ else:
 
 
 class ClientMessage(Message):
-    """A message of the client's, which still knows how it was sent."""
+    """A message of the client's, with the turn that it was made of."""
 
     _turn: Any = PrivateAttr(None)
 
@@ -36,7 +36,8 @@ def message_of(turn: Turn) -> Any:
 
 
 def verbatim(convert: Callable[[Any], Awaitable[dict[str, Any]]]) -> Callable[[Any], Awaitable[dict[str, Any]]]:
-    """A provider's `convert_message` that sends a client's message as it came, unless a plugin has changed it."""
+    """A provider's `convert_message` that restores what Cat 2's messages cannot hold: details of images, files, audio,
+    and arguments of calls that are no JSON. A message that a plugin has changed is left as the provider converts it."""
 
     async def convert_message(message: Any) -> dict[str, Any]:
         wire = await convert(message)

@@ -1,7 +1,7 @@
-"""The client's functions among an agent's tools on Cat 2.
+"""The client's functions among the tools of an agent on Cat 2.
 
-The agent's loop calls a tool and asks its LLM again. A call of the client's ends the loop instead, when the agent's
-own tools that the LLM called beside it have run.
+The agent's loop runs the tools that its LLM calls, and sends their results to the LLM. A call of a client's function
+ends the loop instead, after the Cat's own tools that the LLM called in the same reply have run.
 """
 
 import json
@@ -10,60 +10,61 @@ from typing import TYPE_CHECKING, Any
 
 from ...domain.conversation import Functions, Turn
 from ..detect import IS_CAT_2
-from .llm import LLMOfRun
+from .llm import RunLLM
 from .messages import ClientMessage, message_of
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat.mad_hatter.decorators import Tool
 
 
-class _ForTheClient(Exception):
-    """Ends the agent's loop: it is the client's turn."""
+class _ClientsTurn(Exception):
+    """Ends the agent's loop: the client has to run its functions."""
 
 
 class ClientTools:
-    """For one run. `said`: all that the agent and its own tools said in it, when its loop has ended."""
+    """For one run. `messages`: those of the agent and of its own tools in this run, when its loop has ended."""
 
-    def __init__(self, agent: Any, llm: LLMOfRun, functions: Functions | None) -> None:
-        self.said: list[Any] = []
+    def __init__(self, agent: Any, llm: RunLLM, functions: Functions | None) -> None:
+        self.messages: list[Any] = []
         self._agent = agent
         self._llm = llm
         self._functions = functions
         self._loop = agent.loop
         self._call_tool = agent.call_tool
-        agent.loop = self._loop_until_client
+        agent.loop = self._loop_until_clients_turn
         agent.call_tool = self._call
 
-    def offer(self) -> None:
-        """In place of the agent's own tools of the same name. Not offered are what must not be called."""
+    def add_to_agent(self) -> None:
+        """Replace the agent's own tools of the same name. With the choice "none" nothing is added."""
         if self._functions is None or self._functions.choice == "none":
             return
         own = [tool for tool in self._agent.tools if not self._llm.calls.is_client_function(tool.name)]
         self._agent.tools = own + [_tool(tool["function"]) for tool in self._functions.tools.values()]
 
-    def next_step(self) -> None:
-        """Before each question of the agent's to its LLM."""
+    def before_step(self) -> None:
+        """To be called before each request of the agent to its LLM."""
         if self._llm.calls.tool_calls():
-            raise _ForTheClient
-        self._llm.agent_asks()
+            raise _ClientsTurn
+        self._llm.expect_agent_request()
 
-    async def _loop_until_client(self) -> None:
+    async def _loop_until_clients_turn(self) -> None:
         try:
             await self._loop()
-        except _ForTheClient:
+        except _ClientsTurn:
             pass
         finally:
             messages = self._agent.result.messages
             messages[:] = [message for message in messages if not isinstance(message, ClientMessage)]
-            self.said = [*messages]
+            self.messages = [*messages]
 
     async def _call(self, call: Any, *args: Any, **kwargs: Any) -> Any:
         if not self._llm.calls.is_client_function(call.name):
             self._llm.cat_used_tools = True
             return await self._call_tool(call, *args, **kwargs)
-        if call.id not in [known.id for known in self._llm.calls.tool_calls()]:
-            # A provider of another wire format, whose stream nobody heard.
-            self._llm.calls.feed(-1 - len(self._llm.calls.tool_calls()), call.id, call.name, json.dumps(call.args))
+        calls = self._llm.calls.tool_calls()
+        if call.id not in [known.id for known in calls]:
+            # The LLM's provider has another wire format, so `RunLLM` has not seen its reply.
+            self._llm.calls.feed(-1 - len(calls), call.id, call.name, json.dumps(call.args))
         return message_of(Turn("tool", ("",), call_id=call.id))
 
 
@@ -78,4 +79,4 @@ def _tool(function: Mapping[str, Any]) -> Any:
 
 
 def _never_called() -> None:
-    raise RuntimeError("A client's function was called in the Cat.")
+    raise RuntimeError("The Cat has called a client's function.")
