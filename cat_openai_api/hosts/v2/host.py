@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -21,11 +21,11 @@ from ..detect import IS_CAT_2
 from ..port import Embedder, Host, Run
 from ..shared.client_calls import ClientCalls, step_of
 from ..shared.event_channel import EventChannel
-from ..shared.storage import storage_failures
+from ..shared.sql import SqlStorage
 from .embedder import configured_embedder
 from .llm import LLMOfRun, llm_of_run, step_into
-from .state import keep, recalled
-from .store import load, update
+from .state import messages_with_state, save_state
+from .store import CatDatabase, LegacyKeyValues
 from .tools import ClientTools
 
 if IS_CAT_2 or TYPE_CHECKING:
@@ -103,6 +103,10 @@ class OpenAIAPI(Service):
 class Cat2(Host):
     embedder_setting = "the Cat's settings: Core Settings, Default Embedder"
 
+    def __init__(self) -> None:
+        database = CatDatabase()
+        self.storage = SqlStorage(database, LegacyKeyValues(database), self.log_error)
+
     async def settings(self) -> PluginSettings:
         return await OpenAIAPI.current_settings()
 
@@ -159,7 +163,7 @@ class Cat2(Host):
             instructions.append(json_instruction(run.format))
         client_tools = ClientTools(agent, llm, run.functions)
         agent.directives = [*agent.directives, self._AddedByClient(instructions, client_tools)]
-        task = Task(messages=await recalled(run), stream=live)
+        task = Task(messages=await messages_with_state(self.storage, run), stream=live)
         voice = StreamListener(agent, channel, llm.calls, with_steps=run.with_steps)
         await _step_into_providers()
 
@@ -198,18 +202,10 @@ class Cat2(Host):
             if run.remember:
                 # Of a reply that was cut the client may have the beginning.
                 said = answer_or_end if isinstance(answer_or_end, str) else channel.said()
-                await keep(run, said, llm.calls.all(), client_tools.said)
+                await save_state(self.storage, run, said, llm.calls.all(), client_tools.said)
 
     async def embedder(self) -> Embedder | None:
         return await configured_embedder()
-
-    async def load(self, key: str) -> Any:
-        with storage_failures(log.error):
-            return await load(key)
-
-    async def update(self, key: str, change: Callable[[Any], Any]) -> None:
-        with storage_failures(log.error):
-            await update(key, change)
 
     def log_info(self, message: str) -> None:
         log.info(message)
