@@ -5,14 +5,20 @@ them is given the parts that it needs.
 """
 
 import asyncio
+from contextlib import suppress
 
 from .access.admission import Admission
 from .conversation.history import ConversationStore
 from .conversation.response_store import ActiveResponses, ResponseStore
+from .errors import StorageFailed
 from .hosts.current import create_host, when_deactivated
+from .hosts.detect import IS_CAT_1, IS_CAT_2
 from .hosts.port import Host
 from .telemetry.metrics import Metrics
 from .tokens.vocabulary import Vocabulary
+
+SWEEP_INTERVAL = 60 * 60.0
+"""Seconds between two sweeps of the storage."""
 
 
 class Runtime:
@@ -35,6 +41,15 @@ class Runtime:
         except RuntimeError:
             return  # imported outside of a Cat
         self._tasks.append(loop.create_task(self._close_with_loop()))
+        if IS_CAT_1 or IS_CAT_2:
+            self._tasks.append(loop.create_task(self._sweep_storage()))
+
+    async def _sweep_storage(self) -> None:
+        """Now and from time to time: rows expire also of people who never return."""
+        while True:
+            with suppress(StorageFailed):  # The error is in the log already.
+                await self.host.storage.sweep()
+            await asyncio.sleep(SWEEP_INTERVAL)
 
     async def _close_with_loop(self) -> None:
         try:
@@ -47,13 +62,13 @@ class Runtime:
         if self._closed:
             return
         self._closed = True
-        await self.admission.close()
-        await self.metrics.close()
-        await self.host.close()
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
+        await self.admission.close()
+        await self.metrics.close()
+        await self.host.close()
 
 
 runtime = Runtime(create_host())

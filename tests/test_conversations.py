@@ -170,10 +170,7 @@ class TestTheCatKeepsIt:
 def test_a_conversation_goes_on_after_a_restart(
     upstream: Upstream, tmp_path_factory: pytest.TempPathFactory, tag: str
 ) -> None:
-    if WHICH == "double":
-        pytest.skip("the double's cache is in memory alone")
-    on_disk = {"CCAT_CACHE_TYPE": "file_system", "CCAT_CACHE_DIR": "cat/data/cache"}
-    cat = make_cat(tmp_path_factory.mktemp("restart") / "home").start(**on_disk)
+    cat = make_cat(tmp_path_factory.mktemp("restart") / "home").start()
     try:
         cat.use_llm(upstream.base_url)
         cat.put_settings({"history": "cat"}).raise_for_status()
@@ -183,7 +180,7 @@ def test_a_conversation_goes_on_after_a_restart(
                 messages=[user("I am Alice.", say="Hello.")],
                 user="alice",  # type: ignore[list-item]
             )
-            cat.restart(**on_disk)
+            cat.restart()
             client.chat.completions.create(
                 model="cheshire-cat",
                 messages=[user("Who am I?", tag=tag, say="Alice.")],

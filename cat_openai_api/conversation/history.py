@@ -1,4 +1,4 @@
-"""The conversation that the Cat itself keeps with a person: its own side of the setting `history` = cat."""
+"""The conversation that the Cat stores of a person: with the setting `history` = cat, and for `/message`."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -14,28 +14,31 @@ from ..domain.conversation import Turn
 from ..domain.people import Person
 from ..errors import StorageFailed
 from ..hosts.port import Host
+from ..hosts.shared.collections import CONVERSATIONS
+from ..hosts.shared.off_loop import off_loop
 from ..wire.json import encode
 
 MAX_TURNS = 40
 """Messages of a conversation, the Cat's own included."""
 
 MAX_BYTES = 8_000_000
-"""Of a conversation: images are kept as well."""
+"""Of a conversation as JSON, with its images."""
 
 _turns = TypeAdapter(list[Turn])
 
 
 class StoredConversation:
-    """`turns`: what was said up to now, oldest first."""
+    """A person's conversation with a model. `turns`: its messages so far, oldest first."""
 
-    def __init__(self, store: "ConversationStore", key: str, turns: Sequence[Turn]) -> None:
+    def __init__(self, store: "ConversationStore", person: Person, model: str, turns: Sequence[Turn]) -> None:
         self._store = store
-        self._key = key
+        self._person = person
+        self._model = model
         self.turns = turns
 
     async def add(self, new_turns: Sequence[Turn], reply: Turn) -> None:
-        """Store what was said now, also where another Cat has added to the conversation since."""
-        await self._store.add(self._key, new_turns, reply)
+        """Store new messages and the reply to them, also where another Cat has added to the conversation since."""
+        await self._store.add(self._person, self._model, new_turns, reply)
 
 
 class ConversationStore:
@@ -43,49 +46,54 @@ class ConversationStore:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._turn_taking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turn_taking: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def open(self, person: Person, model: str) -> AsyncGenerator[StoredConversation, None]:
-        """The person's conversation with the model, for one at a time who continues it."""
-        key = f"openai_api_conversation_{model}_{person.key}"
-        async with self._turn_taking.setdefault(key, asyncio.Lock()):
-            yield StoredConversation(self, key, self._turns_of(await self._host.load(key)))
+        """The person's conversation with the model. One request at a time can continue it.
 
-    async def add(self, key: str, new_turns: Sequence[Turn], reply: Turn) -> None:
-        def with_new_turns(kept: Any) -> Any:
-            turns = self._turns_of(kept)
+        Raises `StorageFailed`.
+        """
+        async with self._turn_taking.setdefault((person.key, model), asyncio.Lock()):
+            row = await self._host.storage.load(CONVERSATIONS, person.key, model)
+            turns = await off_loop(row.size, lambda: self._parse(row.value)) if row else []
+            yield StoredConversation(self, person, model, turns)
+
+    async def add(self, person: Person, model: str, new_turns: Sequence[Turn], reply: Turn) -> None:
+        def with_new_turns(stored: Any) -> Any:
+            turns = self._parse(stored or [])
             return _turns.dump_python(_newest([*before(turns, new_turns), *new_turns, reply]), mode="json")
 
         with suppress(StorageFailed):
-            await self._host.update(key, with_new_turns)
+            await self._host.storage.update(CONVERSATIONS, person.key, model, with_new_turns)
             return
-        # The reply is there all the same, and the error is in the log already.
-        self._host.log_error("OpenAI API: a conversation cannot be kept, the next message will not find this one")
+        # The reply itself is not affected. The error is in the log already.
+        self._host.log_error("OpenAI API: a conversation cannot be stored, the next message will not find this one")
 
-    def _turns_of(self, kept: Any) -> list[Turn]:
+    def _parse(self, stored: Any) -> list[Turn]:
         try:
-            return _turns.validate_python(kept or [])
+            return _turns.validate_python(stored)
         except ValidationError:
-            self._host.log_error("OpenAI API: a kept conversation cannot be read, a new one begins")
+            self._host.log_error("OpenAI API: a stored conversation cannot be read, a new one begins")
             return []
 
 
-def before(kept: Sequence[Turn], asked: Sequence[Turn]) -> Sequence[Turn]:
-    """What was said before these turns of the client's, which begin with a question.
+def before(stored: Sequence[Turn], new_turns: Sequence[Turn]) -> Sequence[Turn]:
+    """The stored turns that come before the new ones, of which the first is a message of the user's.
 
-    Where they go on after it, with calls and their results, the question has been kept with the calls. Calls
-    that the client has given up, to ask something else, have no results, and no LLM takes them so.
+    Where calls and their results follow that message, it has been stored with the calls already, so it and what
+    follows it are left out. Calls that the client has given up, to ask something else, have no results, and LLMs
+    refuse calls without results.
     """
-    kept = _answered(kept)
-    questions = [place for place, turn in enumerate(kept) if turn.role == "user"]
-    if len(asked) > 1 and questions and kept[questions[-1]].text == asked[0].text:
-        return kept[: questions[-1]]
-    return kept
+    stored = _answered(stored)
+    questions = [place for place, turn in enumerate(stored) if turn.role == "user"]
+    if len(new_turns) > 1 and questions and stored[questions[-1]].text == new_turns[0].text:
+        return stored[: questions[-1]]
+    return stored
 
 
 def _answered(turns: Sequence[Turn]) -> list[Turn]:
-    """Without the calls that have no results, and without results that have no call."""
+    """The turns without the calls that have no results, and without results that have no call."""
     answered: list[Turn] = []
     place = 0
     while place < len(turns):
@@ -100,7 +108,7 @@ def _answered(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _newest(turns: list[Turn]) -> list[Turn]:
-    """The last ones that there is room for, from a message of the user's on: results need their calls."""
+    """The last turns within the bounds, beginning with a message of the user's: results need their calls."""
     room, first = MAX_BYTES, len(turns)
     while first and len(turns) - first < MAX_TURNS:
         room -= len(encode(_turns.dump_python([turns[first - 1]], mode="json")))

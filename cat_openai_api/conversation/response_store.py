@@ -1,35 +1,25 @@
-"""Responses that are kept: in the Cat's own storage, for the person who made them alone."""
+"""Stored responses: in the Cat's own storage, for the person who made them alone."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..domain.people import Person
 from ..errors import StorageFailed
 from ..hosts.port import Host
-from ..hosts.shared.bounds import Record, newest, young
+from ..hosts.shared.collections import RESPONSES
+from ..hosts.storage import Row
 from ..wire.json import encode
-
-MAX_RESPONSES = 128
-"""Of one person's."""
-
-MAX_BYTES = 8_000_000
-"""Of all of one person's: images are kept as well."""
-
-SECONDS_KEPT = 30 * 24 * 60 * 60
-"""OpenAI's."""
 
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """`response`: as it was sent. `input`: what it answers, as `/input_items` lists it, without what was said
-    before. `at`: seconds since the epoch. `size`: of both as JSON, in bytes."""
+    """`response`: as it was sent. `input`: the items that it answers, as `/input_items` lists them, without those of
+    the responses before it. `size`: of both as JSON, in bytes."""
 
     response: dict[str, Any]
     input: list[dict[str, Any]]
-    at: float
     size: int
 
     @property
@@ -38,31 +28,55 @@ class StoredResponse:
 
 
 class ResponseStore:
+    """The stored responses of all people. Its methods raise `StorageFailed`, unless they say something else."""
+
     def __init__(self, host: Host) -> None:
         self._host = host
 
     async def save(self, person: Person, response: Mapping[str, Any], input: list[dict[str, Any]]) -> bool:
-        """Whether the response is stored now."""
-        stored = asdict(StoredResponse(dict(response), input, time.time(), len(encode([response, input]))))
+        """Whether the response is stored now. Raises nothing."""
+        content = {"response": response, "input": input}
         with suppress(StorageFailed):
-            await self._host.update(_key(person), lambda kept: _bounded({**_young(kept), response["id"]: stored}))
-            return True
-        # The reply is there all the same, and the error is in the log already.
-        self._host.log_error("OpenAI API: a response cannot be kept, nobody can go on from it")
+            return await self._host.storage.insert(
+                RESPONSES, person.key, response["id"], content, parent=response["previous_response_id"]
+            )
+        # The reply itself is not affected. The error is in the log already.
+        self._host.log_error("OpenAI API: a response cannot be stored, no response can continue from it")
         return False
 
-    async def load_all(self, person: Person) -> dict[str, StoredResponse]:
-        """By id, oldest first. Raises `StorageFailed`."""
-        kept = _young(await self._host.load(_key(person)))
-        return {name: StoredResponse(**stored) for name, stored in kept.items()}
+    async def load(self, person: Person, response_id: str) -> StoredResponse | None:
+        row = await self._host.storage.load(RESPONSES, person.key, response_id)
+        return _stored_response(row) if row else None
 
-    async def delete(self, person: Person, response_id: str) -> None:
-        """Raises `StorageFailed`."""
+    async def load_chain(self, person: Person, response_id: str) -> list[StoredResponse]:
+        """The responses that led to the response, and the response as the last one, oldest first; as far back as they
+        are stored. Empty where the response itself is not stored."""
+        rows = await self._host.storage.load_chain(RESPONSES, person.key, response_id)
+        return [_stored_response(row) for row in rows]
 
-        def without(kept: Any) -> dict[str, Any]:
-            return {name: stored for name, stored in _young(kept).items() if name != response_id}
+    async def find_items(self, person: Person, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Items of stored responses by their ids, as far as they are found. The search ends at the first id that is
+        not found."""
+        found: dict[str, dict[str, Any]] = {}
+        for item_id in item_ids:
+            if item_id not in found:
+                id_as_json = encode({"id": item_id})[1:-1].decode("ascii")
+                rows = await self._host.storage.search(RESPONSES, person.key, id_as_json)
+                # A request often refers to many items of one response.
+                for row in rows:
+                    for item in _stored_response(row).items:
+                        found.setdefault(item["id"], item)
+            if item_id not in found:
+                break
+        return found
 
-        await self._host.update(_key(person), without)
+    async def delete(self, person: Person, response_id: str) -> bool:
+        """Whether the response was stored."""
+        return await self._host.storage.delete(RESPONSES, person.key, response_id)
+
+
+def _stored_response(row: Row) -> StoredResponse:
+    return StoredResponse(row.value["response"], row.value["input"], row.size)
 
 
 class ActiveResponse(Protocol):
@@ -93,25 +107,3 @@ class ActiveResponses:
         """None where there is none of that id, or where it is another person's."""
         response = self._responses.get(response_id)
         return response if response and response.person.key == person.key else None
-
-
-def chain(kept: Mapping[str, StoredResponse], last: str) -> list[StoredResponse]:
-    """The responses that led to `last`, and that itself, oldest first; as far back as they are kept."""
-    found: list[StoredResponse] = []
-    here: str | None = last
-    while here is not None and here in kept:
-        found.append(kept[here])
-        here = kept[here].response["previous_response_id"]
-    return found[::-1]
-
-
-def _young(kept: Any) -> Record:
-    return young(kept, SECONDS_KEPT)
-
-
-def _bounded(kept: Record) -> Record:
-    return newest(kept, MAX_RESPONSES, MAX_BYTES, lambda stored: int(stored["size"]))
-
-
-def _key(person: Person) -> str:
-    return f"openai_api_responses_{person.key}"

@@ -15,6 +15,7 @@ from ..domain.conversation import Conversation, Functions, JsonFormat, Kind
 from ..domain.events import Event
 from ..domain.people import Access, Caller, Person
 from ..wire.json import encode
+from .storage import Storage
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -97,6 +98,8 @@ class Host(ABC):
     embedder_setting: ClassVar[str]
     """Where in the Cat its embedder is chosen."""
 
+    storage: Storage
+
     @abstractmethod
     async def settings(self) -> "Settings":
         """The settings as they stand now in the Cat's panel."""
@@ -140,23 +143,9 @@ class Host(ABC):
     async def embedder(self) -> Embedder | None:
         """None where none is configured."""
 
-    @abstractmethod
-    async def load(self, key: str) -> Any:
-        """What is saved under the key in the Cat's own storage; None where nothing is (any more).
-
-        Raises `StorageFailed`.
-        """
-
-    @abstractmethod
-    async def update(self, key: str, change: Callable[[Any], Any]) -> None:
-        """Save under the key what `change` makes of what `load` would give: a JSON value.
-
-        It is kept for as long as the Cat's storage keeps anything, and nothing is lost that another Cat on that
-        storage saves at the same time. Raises `StorageFailed`.
-        """
-
-    async def close(self) -> None:  # noqa: B027  a host may have nothing to release
+    async def close(self) -> None:
         """Release what the plugin holds of this Cat. Called once, when the plugin is switched off."""
+        await self.storage.close()
 
     def log_request(self, request: Mapping[str, Any]) -> None:
         """A line for a request, as JSON: what a client sent makes no line of its own in it."""

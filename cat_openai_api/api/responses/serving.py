@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
-from ...conversation.response_store import StoredResponse, chain
 from ...domain.people import Person
 from ...domain.usage import Usage
 from ...errors import ApiError, invalid
@@ -17,6 +16,7 @@ from ...generation.generation import Generation
 from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id, resolve_capable_model
 from ...hosts.port import RunCancelled
+from ...hosts.shared.off_loop import off_loop
 from ...runtime import runtime
 from .events import ResponseEventEncoder
 from .protocol import (
@@ -67,10 +67,8 @@ async def parse_request(body: ResponseRequest, person: Person, settings: "Settin
     """Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`."""
     given: Sequence[Item] = [Message(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     uses_stored_conversation = settings.history == "cat"
-    refers = body.previous_response_id or any(isinstance(item, ItemReference) for item in given)
-    stored = await runtime.responses.load_all(person) if refers else {}
-    earlier = _items_up_to(body.previous_response_id, stored)
-    items = [_resolve_reference(f"input[{place}]", item, stored) for place, item in enumerate(given)]
+    earlier = await _items_up_to(body.previous_response_id, person)
+    items = await _resolve_references(given, person)
     parsed = read_items(
         [*earlier, *((f"input[{place}]", item) for place, item in enumerate(items))],
         body.instructions,
@@ -103,14 +101,17 @@ async def parse_request(body: ResponseRequest, person: Person, settings: "Settin
     return ParsedResponseRequest(body, person, generation_request, [list_item(item) for item in items])
 
 
-def _items_up_to(response_id: str | None, stored: Mapping[str, StoredResponse]) -> list[Placed]:
+async def _items_up_to(response_id: str | None, person: Person) -> list[Placed]:
     """The items of all responses up to that one, its own included."""
     if response_id is None:
         return []
-    if response_id not in stored:
+    chain = await runtime.responses.load_chain(person, response_id)
+    if not chain:
         message = f"there is no response with the id '{response_id[:100]}', or it is no longer kept"
         raise invalid("previous_response_id", message, "previous_response_not_found")
-    items = _items.validate_python([item for one in chain(stored, response_id) for item in one.items])
+    stored_items = [item for response in chain for item in response.items]
+    size = sum(response.size for response in chain)
+    items = await off_loop(size, lambda: _items.validate_python(stored_items))
     return [("previous_response_id", item) for item in _without_lone_results(items)]
 
 
@@ -124,15 +125,19 @@ def _without_lone_results(items: Sequence[Item]) -> Iterator[Item]:
             yield item
 
 
-def _resolve_reference(path: str, item: Item, stored: Mapping[str, StoredResponse]) -> Item:
-    """The item itself, where `item` is a reference to one."""
+async def _resolve_references(items: Sequence[Item], person: Person) -> list[Item]:
+    """The items of the input, with stored items in the place of references to them."""
+    ids = [item.id for item in items if isinstance(item, ItemReference)]
+    stored = await runtime.responses.find_items(person, ids) if ids else {}
+    return [_resolve_reference(f"input[{place}].id", item, stored) for place, item in enumerate(items)]
+
+
+def _resolve_reference(path: str, item: Item, stored: Mapping[str, dict[str, Any]]) -> Item:
     if not isinstance(item, ItemReference):
         return item
-    for response in stored.values():
-        for candidate in response.items:
-            if candidate["id"] == item.id:
-                return _items.validate_python([candidate])[0]
-    raise invalid(f"{path}.id", f"there is no item with the id '{item.id[:100]}', or it is no longer kept")
+    if item.id not in stored:
+        raise invalid(path, f"there is no item with the id '{item.id[:100]}', or it is no longer kept")
+    return _items.validate_python([stored[item.id]])[0]
 
 
 class ResponseRenderer(Renderer):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ...conversation.response_store import StoredResponse, chain
+from ...conversation.response_store import StoredResponse
 from ...domain.people import Person
 from ...errors import ResponseNotFound, invalid
 from ...runtime import runtime
@@ -11,7 +11,7 @@ from .protocol import DeletedResponse, InputItemList
 
 
 async def _load(person: Person, response_id: str) -> StoredResponse:
-    stored = (await runtime.responses.load_all(person)).get(response_id)
+    stored = await runtime.responses.load(person, response_id)
     if stored is None:
         raise ResponseNotFound(response_id)
     return stored
@@ -25,8 +25,8 @@ async def retrieve(person: Person, response_id: str) -> Mapping[str, Any]:
 
 async def delete(person: Person, response_id: str) -> DeletedResponse:
     """Raises `ResponseNotFound`."""
-    await _load(person, response_id)
-    await runtime.responses.delete(person, response_id)
+    if not await runtime.responses.delete(person, response_id):
+        raise ResponseNotFound(response_id)
     return DeletedResponse(id=response_id)
 
 
@@ -49,10 +49,10 @@ async def list_input(
 
     Raises `ResponseNotFound`, and `InvalidRequest` for an unknown `after`.
     """
-    stored = await runtime.responses.load_all(person)
-    if response_id not in stored:
+    chain = await runtime.responses.load_chain(person, response_id)
+    if not chain:
         raise ResponseNotFound(response_id)
-    *earlier, last = chain(stored, response_id)
+    *earlier, last = chain
     items = [item for response in earlier for item in response.items] + last.input
     if order == "desc":
         items.reverse()

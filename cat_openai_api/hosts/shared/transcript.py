@@ -1,9 +1,9 @@
-"""What a Cat keeps beside the messages, found again by the messages themselves.
+"""The state of a conversation beside its messages, found by the messages themselves.
 
-A client sends its conversation anew with each request, so that is the address: what a turn left is kept under a
-digest of all that was said before its reply, with the reply beside it. The next request finds it by its own
-earlier messages. So an edited or regenerated turn starts from the state before it, two branches do not mix, and
-a new conversation is new.
+A client sends its conversation with each request, and no id of it. So the state that a turn leaves is stored under a
+digest of all messages before the turn's reply, together with the reply. The next request finds it by its own earlier
+messages. Therefore an edited or regenerated turn starts from the state before it, two branches do not mix, and a new
+conversation has no state.
 """
 
 import hashlib
@@ -15,15 +15,17 @@ from typing import Any
 from ...domain.conversation import Audio, Image, ToolCall, Turn
 from ...domain.people import Person
 
-SECONDS_KEPT = 24 * 60 * 60
-
 MAX_BRANCHES = 4
-"""Replies to the same words whose states are kept side by side."""
+"""Replies to the same messages whose states are stored side by side."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """`reply`: what the Cat said, of which a client may have got a beginning only. `called`: what it called."""
+class StoredState:
+    """The state after a reply.
+
+    `reply`: its text, of which the client may have got the beginning only. `called`: the signatures of its calls of
+    the client's functions. `state`: the host's own.
+    """
 
     reply: str
     called: list[Any]
@@ -31,44 +33,44 @@ class Kept:
 
 
 def transcript_keys(person: Person, model: str, turns: Sequence[Turn]) -> list[str]:
-    """Names of the places before each of the turns, and last of that behind all of them.
+    """A digest of the messages before each of the turns, and as the last one that of all turns.
 
-    The ids of calls count for nothing in it: some LLMs use the same ones again and again.
+    The ids of calls do not count: some LLMs use the same ids again and again. Stored states depend on these digests.
     """
-    said = hashlib.sha256(_line([person.key, model]))
-    keys = [said.hexdigest()]
+    messages = hashlib.sha256(_line([person.key, model]))
+    keys = [messages.hexdigest()]
     calls: dict[str, int] = {}
     for turn in turns:
         calls.update((call.id, len(calls) + place) for place, call in enumerate(turn.calls))
         called = call_signatures(turn.calls)
         media = [_digest(part) for part in turn.parts if not isinstance(part, str)]
-        # Some clients forget what was said beside calls, and some trim what was said.
+        # Some clients drop the text beside calls, and some strip texts.
         text = "" if called else turn.text.strip()
-        said.update(_line([turn.role, text, media, called, calls.get(turn.call_id)]))
-        keys.append(said.hexdigest())
+        messages.update(_line([turn.role, text, media, called, calls.get(turn.call_id)]))
+        keys.append(messages.hexdigest())
     return keys
 
 
 def call_signatures(calls: Iterable[ToolCall]) -> list[Any]:
-    """What was called, alike for clients that parse the arguments and write them anew."""
+    """Names and arguments of calls, the same for a client that parses the arguments and writes them anew."""
     return [[call.name, _canonical(call.arguments)] for call in calls]
 
 
-def found(kept: Sequence[Kept], turn: Turn) -> Kept | None:
-    """What was kept with the reply that the client has as this turn; the newest where there are several."""
+def find_state(states: Sequence[StoredState], turn: Turn) -> StoredState | None:
+    """The state after the reply that the client sends as this turn, the newest where there are several."""
     called, text = call_signatures(turn.calls), turn.text.strip()
-    replies = [one for one in reversed(kept) if one.called == called]
+    candidates = [state for state in reversed(states) if state.called == called]
     if called:
-        return next(iter(replies), None)
-    whole = (one for one in replies if one.reply.strip() == text)
-    cut = (one for one in replies if text and one.reply.strip().startswith(text))
+        return next(iter(candidates), None)
+    whole = (state for state in candidates if state.reply.strip() == text)
+    cut = (state for state in candidates if text and state.reply.strip().startswith(text))
     return next(whole, None) or next(cut, None)
 
 
-def add_state(kept: Sequence[Kept], another: Kept) -> list[Kept]:
-    """The same reply again takes the place of the one before."""
-    others = [one for one in kept if (one.reply, one.called) != (another.reply, another.called)]
-    return [*others, another][-MAX_BRANCHES:]
+def add_state(states: Sequence[StoredState], state: StoredState) -> list[StoredState]:
+    """The states with another one, which replaces that after the same reply."""
+    others = [other for other in states if (other.reply, other.called) != (state.reply, state.called)]
+    return [*others, state][-MAX_BRANCHES:]
 
 
 def _line(data: Any) -> bytes:

@@ -19,13 +19,13 @@ from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..detect import IS_CAT_1
 from ..port import Embedder, Host, Run
 from ..shared.event_channel import EventChannel
-from ..shared.storage import storage_failures
+from ..shared.sql import SqlStorage
 from .chat_models import calls_functions, takes
 from .embedder import configured_embedder
 from .llm_bridge import AsyncLLMBridge
 from .memory import confine_vector_memory
 from .session import Session
-from .state import kept_in, update_in
+from .storage import LegacyCache, SqliteFile, storage_path
 
 if IS_CAT_1 or TYPE_CHECKING:
     import jwt
@@ -91,6 +91,9 @@ class Cat1(Host):
     embedder_setting = "the Cat's admin panel: Settings, Embedder"
 
     _known = Settings()
+
+    def __init__(self) -> None:
+        self.storage = SqlStorage(SqliteFile(storage_path()), LegacyCache(), self.log_error)
 
     async def settings(self) -> Settings:
         """The host checks what is saved but stores it as it was sent. For a moment, while an LLM is saved in the
@@ -166,13 +169,6 @@ class Cat1(Host):
 
     async def embedder(self) -> Embedder | None:
         return configured_embedder(_in_a_thread)
-
-    async def load(self, key: str) -> Any:
-        return kept_in(CheshireCat().cache, key)
-
-    async def update(self, key: str, change: Callable[[Any], Any]) -> None:
-        with storage_failures(log.error):
-            update_in(CheshireCat().cache, key, change, seconds=-1)
 
     def log_info(self, message: str) -> None:
         log.info(message)

@@ -16,11 +16,11 @@ from ..detect import IS_CAT_1
 from ..port import Run
 from ..shared.client_calls import ClientCalls, step_for
 from ..shared.event_channel import EventChannel
-from ..shared.transcript import SECONDS_KEPT, Kept, add_state, call_signatures, found, transcript_keys
+from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
 from .chat_models import LLMChunk, Parameters, takes_json
 from .llm_bridge import AsyncLLMBridge, LLMOfRun, RunEnded
 from .messages import UserTurn, for_llm, messages_of
-from .state import kept_in, restore, state_of, update_in
+from .state import load_from_cache, restore, state_of, update_cache
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.agents.memory_agent import MemoryAgent
@@ -131,7 +131,7 @@ class Session(StrayCat):
         concurrency_limit = [place for place, turn in enumerate(self._turns) if turn.role == "assistant"]
         before = [place for place in concurrency_limit if place < self._asked]
         for place in (concurrency_limit[-1:] if self._goes_on else []) + before[-1:]:
-            if kept := found(_replies(kept_in(self.cache, self._keys[place])), self._turns[place]):
+            if kept := find_state(_replies(load_from_cache(self.cache, self._keys[place])), self._turns[place]):
                 self._has_state = True
                 state, self.openai_api_tools_output = kept.state
                 restore(state, self.working_memory, self)
@@ -147,13 +147,13 @@ class Session(StrayCat):
             return
         tools_output = self._tools_output() if calls else ""
         if self._run.remember and (state or tools_output or self._has_state):
-            kept = Kept(reply, call_signatures(calls), (state, tools_output))
+            kept = StoredState(reply, call_signatures(calls), (state, tools_output))
 
             def with_this(replies: Any) -> Any:
                 return [(one.reply, one.called, one.state) for one in add_state(_replies(replies), kept)]
 
             try:
-                update_in(self.cache, self._keys[-1], with_this, SECONDS_KEPT)
+                update_cache(self.cache, self._keys[-1], with_this)
             except Exception:  # the storage's own, whichever it is: the reply is there all the same
                 log.error("OpenAI API: the working memory cannot be kept, the next turn begins without it")
 
@@ -256,6 +256,6 @@ def _as_template(texts: list[str]) -> str:
     return "".join("\n\n" + text.replace("{", "{{").replace("}", "}}") for text in texts)
 
 
-def _replies(kept: Any) -> list[Kept]:
+def _replies(kept: Any) -> list[StoredState]:
     """From plain types: the Cat's cache may pickle them."""
-    return [Kept(*one) for one in kept or ()]
+    return [StoredState(*one) for one in kept or ()]

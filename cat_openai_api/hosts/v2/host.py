@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -17,14 +17,14 @@ from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..detect import IS_CAT_2
 from ..port import Embedder, Host, Run
 from ..shared.event_channel import EventChannel
-from ..shared.storage import storage_failures
+from ..shared.sql import SqlStorage
 from .embedder import EmbedderSetting
 from .guest import GuestUser
 from .llm import RunLLM, run_llm
 from .providers import ModelProviders
 from .settings import CachedSettings
-from .state import keep, recalled
-from .store import load, update
+from .state import messages_with_state, save_state
+from .store import CatDatabase, LegacyKeyValues
 from .stream_listener import StreamListener, join_messages
 from .tools import ClientTools
 
@@ -53,6 +53,8 @@ class Cat2(Host):
     embedder_setting = "the Cat's settings: Core Settings, Default Embedder"
 
     def __init__(self) -> None:
+        database = CatDatabase()
+        self.storage = SqlStorage(database, LegacyKeyValues(database), self.log_error)
         self._settings = CachedSettings()
         self._providers = ModelProviders()
         self._embedder_setting = EmbedderSetting()
@@ -114,7 +116,7 @@ class Cat2(Host):
             instructions.append(json_instruction(run.format))
         client_tools = ClientTools(agent, llm, run.functions)
         agent.directives = [*agent.directives, self._ClientDirective(instructions, client_tools, self._providers)]
-        task = Task(messages=await recalled(run), stream=live)
+        task = Task(messages=await messages_with_state(self.storage, run), stream=live)
         listener = StreamListener(agent, channel, llm.calls, with_steps=run.with_steps)
 
         async def run_agent() -> str:
@@ -153,18 +155,10 @@ class Cat2(Host):
             if run.remember:
                 # Of a reply that was cut the client may have the beginning.
                 text = reply_or_error if isinstance(reply_or_error, str) else channel.text()
-                await keep(run, text, llm.calls.tool_calls(), client_tools.messages)
+                await save_state(self.storage, run, text, llm.calls.tool_calls(), client_tools.messages)
 
     async def embedder(self) -> Embedder | None:
         return await self._embedder_setting.embedder()
-
-    async def load(self, key: str) -> Any:
-        with storage_failures(log.error):
-            return await load(key)
-
-    async def update(self, key: str, change: Callable[[Any], Any]) -> None:
-        with storage_failures(log.error):
-            await update(key, change)
 
     async def close(self) -> None:
         self._providers.close()

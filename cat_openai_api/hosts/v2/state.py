@@ -1,106 +1,99 @@
-"""What an agent and its own tools said on the way to a reply, for the turns after it.
+"""The state of a conversation beside its messages on Cat 2: what an agent and its own tools said before a reply.
 
-It is no part of the client's transcript, which has the replies alone. It is kept in the Cat's database, so any
-Cat on that database finds it.
+The client's transcript has the replies alone. The state is stored in the Cat's database, so any Cat on that database
+finds it.
 """
 
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...domain.conversation import ToolCall, Turn
-from ...domain.people import Person
-from ...wire.json import encode
+from ...errors import StorageFailed
 from ..detect import IS_CAT_2
 from ..port import Run
-from ..shared.bounds import Record, newest, young
-from ..shared.transcript import SECONDS_KEPT, Kept, add_state, call_signatures, found, transcript_keys
+from ..shared.collections import STATES
+from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
+from ..storage import Storage
 from .messages import message_of
-from .store import load, update
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat import log
     from cat.types import Message
 
-MAX_KEPT = 64
-"""Turns of one person's."""
 
-MAX_BYTES = 1_000_000
-"""Of all of one person's: what tools say can be long."""
+async def save_state(
+    storage: Storage, run: Run, reply: str, calls: Sequence[ToolCall], messages: Sequence[Any]
+) -> None:
+    """Store the messages that the run added before the reply, where there are any that the client does not get.
 
-
-async def keep(run: Run, reply: str, calls: Sequence[ToolCall], messages: Sequence[Any]) -> None:
-    """Keep the messages that made the reply, where they are more than the client gets of them."""
-    shown = sum(len(message.tool_calls) for message in messages)
-    if len(messages) <= 1 and shown == len(calls):
+    `calls`: those of the client's functions. `messages`: all that the run added, the reply included.
+    """
+    all_calls = sum(len(message.tool_calls) for message in messages)
+    if len(messages) <= 1 and all_calls == len(calls):
         return
-    state = [message.model_dump(mode="json", exclude={"text"}) for message in messages]
-    try:
-        await _keep(run, Kept(reply, call_signatures(calls), state))
-    except Exception:  # the database's own, whichever it is: the reply is there all the same
-        log.error("OpenAI API: what the agent's tools said cannot be kept, the next turn begins without it")
-
-
-async def _keep(run: Run, kept: Kept) -> None:
+    dumped = [message.model_dump(mode="json", exclude={"text"}) for message in messages]
+    state = StoredState(reply, call_signatures(calls), dumped)
     key = transcript_keys(run.person, run.model, run.conversation.turns)[-1]
+    with suppress(StorageFailed):
+        await storage.update(
+            STATES, run.person.key, key, lambda stored: [asdict(each) for each in add_state(_states(stored), state)]
+        )
+        return
+    # The reply itself is not affected. The error is in the log already.
+    log.error("OpenAI API: the output of the agent's tools cannot be stored, the next turn begins without it")
 
-    def with_this(record: dict[str, Any] | None) -> dict[str, Any]:
-        young = _young(record)
-        before = [Kept(**other) for other in young.pop(key, {}).get("replies", ())]
-        young[key] = {"at": time.time(), "replies": [asdict(one) for one in add_state(before, kept)]}
-        return _bounded(young)
 
-    await update(_key(run.person), with_this)
-
-
-async def recalled(run: Run) -> list[Any]:
-    """The conversation as messages, each reply with what led to it."""
+async def messages_with_state(storage: Storage, run: Run) -> list[Any]:
+    """The conversation as the Cat's messages, with the stored messages before each reply."""
     turns = run.conversation.turns
-    if not any(turn.role == "assistant" for turn in turns):
-        return [message_of(turn) for turn in turns]
-    try:
-        record = _young(await load(_key(run.person)))
-    except Exception:  # the database's own, whichever it is: the conversation itself is the client's
-        log.error("OpenAI API: what the agent's tools said before cannot be read, the turn begins without it")
-        record = {}
-    keys = transcript_keys(run.person, run.model, turns) if record else []
+    states = await _load_states(storage, run)
     messages: list[Any] = []
     for place, turn in enumerate(turns):
-        kept = None
-        if turn.role == "assistant" and record and (entry := record.get(keys[place])):
-            kept = found([Kept(**kept) for kept in entry["replies"]], turn)
-        messages += _unfolded(kept, turn) if kept else [message_of(turn)]
+        state = find_state(states[place], turn) if place in states else None
+        messages += _with_messages_before(state, turn) if state else [message_of(turn)]
     return messages
 
 
-def _unfolded(kept: Kept, turn: Turn) -> list[Any]:
-    messages = [Message.model_validate(message) for message in kept.state]
+async def _load_states(storage: Storage, run: Run) -> dict[int, list[StoredState]]:
+    """The states after the replies of the conversation, by the place of the reply among its turns."""
+    turns, owner = run.conversation.turns, run.person.key
+    places = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
+    if not places:
+        return {}
+    with suppress(StorageFailed):
+        # Most people have no states, and then nothing needs to be hashed.
+        stored_keys = {*await storage.keys(STATES, owner)}
+        keys = transcript_keys(run.person, run.model, turns) if stored_keys else []
+        found = {keys[place]: place for place in places if keys and keys[place] in stored_keys}
+        rows = await storage.load_many(STATES, owner, [*found]) if found else {}
+        return {found[key]: _states(row.value) for key, row in rows.items()}
+    # The conversation itself comes from the client. The error is in the log already.
+    log.error("OpenAI API: the output of the agent's tools cannot be loaded, the turn begins without it")
+    return {}
+
+
+def _with_messages_before(state: StoredState, turn: Turn) -> list[Any]:
+    messages = [Message.model_validate(message) for message in state.state]
     if turn.calls:
         return _with_ids(messages, turn)
-    if kept.reply.strip() != turn.text.strip() and messages[-1].role == "assistant":
+    if state.reply.strip() != turn.text.strip() and messages[-1].role == "assistant":
         messages.pop()
     return messages if messages[-1].role == "assistant" else [*messages, message_of(turn)]
 
 
 def _with_ids(messages: list[Any], turn: Turn) -> list[Any]:
-    """The client's ids: the LLM may have given other ones when it said the same before."""
+    """The messages with the ids that the client sends: the LLM may have given the same calls other ids before."""
     calling = next(message for message in reversed(messages) if message.role == "assistant")
     names = {call.name for call in turn.calls}
-    theirs = iter(turn.calls)
+    clients = iter(turn.calls)
     for call in calling.tool_calls:
         if call.name in names:
-            call.id = next(theirs).id
+            call.id = next(clients).id
     return messages
 
 
-def _young(record: Record | None) -> Record:
-    return young(record, SECONDS_KEPT)
-
-
-def _bounded(record: Record) -> Record:
-    return newest(record, MAX_KEPT, MAX_BYTES, lambda entry: len(encode(entry)))
-
-
-def _key(person: Person) -> str:
-    return f"openai_api_state_{person.key}"
+def _states(stored: Any) -> list[StoredState]:
+    """From the value of a row."""
+    return [StoredState(**state) for state in stored or ()]

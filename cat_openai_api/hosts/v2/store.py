@@ -1,89 +1,82 @@
-"""The database of Cat 2, for what the plugin keeps in it: several Cats may have the same one."""
+"""The database of Cat 2: a table of the plugin's own in it, and what earlier versions stored among the Cat's."""
 
-import asyncio
-import json
-import random
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakValueDictionary
+import re
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from ..detect import IS_CAT_2
+from ..shared.legacy import CONVERSATION_PREFIX, LOCK_SUFFIX, PREFIX, RESPONSES_PREFIX, STATE_PREFIX, LegacyEntries
+from ..shared.sql import Database, Record
 
 if IS_CAT_2 or TYPE_CHECKING:
-    from cat import db
     from cat.db import KeyValueDB
+    from piccolo.querystring import QueryString
 
-    # Called DB before 2.0.21.
-    Store = getattr(db, "Store", None) or db.DB
-
-PAUSES = (0.1, 0.5)
-"""Seconds between attempts: a SQLite file that others write to is busy at times."""
-
-LOCK_SECONDS = 5.0
-"""A lock that is older was left by a Cat that is no more. One is held for milliseconds."""
-
-WAIT_SECONDS = 15.0
-
-NOBODYS_SECONDS = 1.0
-"""A lock that cannot be taken and that nobody has for so long is one that cannot be written."""
-
-_updating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-"""A lock for each key that this Cat updates."""
+LEGACY_NAME = re.compile(
+    f"(?:{RESPONSES_PREFIX}|{CONVERSATION_PREFIX}.+_|{STATE_PREFIX})"
+    rf"(?P<owner>[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:{LOCK_SUFFIX})?"
+)
+"""`owner`: the key of a person, which is a UUID on this Cat."""
 
 
-async def load(key: str) -> Any:
-    """None where nothing is saved. Raises what the database raises."""
-    return await _patiently(lambda: Store.load(key))
+class CatDatabase(Database):
+    """The Cat's SQLite file or Postgres, through the Cat's own engine.
 
-
-async def update(key: str, change: Callable[[Any], Any]) -> None:
-    """Save what `change` makes of what is saved, with nothing lost that another Cat saves at the same time.
-
-    Raises what the database raises, and TimeoutError.
+    The table is no Piccolo `Table`. Piccolo registers those for as long as the process runs, and so it would hold the
+    modules of a plugin that was switched off.
     """
-    async with _updating.setdefault(key, asyncio.Lock()), _for_one_cat(f"{key}_lock"):
-        changed = change(await load(key))
-        await _patiently(lambda: Store.save(key, changed))
+
+    @property
+    def engine(self) -> Any:
+        return KeyValueDB._meta.db
+
+    @property
+    def position(self) -> str:
+        return "instr" if self.engine.engine_type == "sqlite" else "strpos"
+
+    async def execute(self, statement: str, *values: Any) -> Sequence[Record]:
+        return await self.engine.run_querystring(QueryString(statement.replace("?", "{}"), *values))
 
 
-async def _patiently(access: Callable[[], Awaitable[Any]]) -> Any:
-    for pause in PAUSES:
-        with suppress(Exception):
-            return await access()
-        await asyncio.sleep(pause)
-    return await access()
+class LegacyKeyValues(LegacyEntries):
+    """The entries of the Cat's key-value table. They are listed once, and whenever `list_owners` is called."""
 
+    def __init__(self, database: CatDatabase) -> None:
+        self._database = database
+        self._names: dict[str, list[str]] | None = None
 
-@asynccontextmanager
-async def _for_one_cat(lock: str) -> AsyncGenerator[None, None]:
-    """The lock is a row: the database lets one Cat insert it."""
-    began = seen = time.monotonic()
-    while (whose := await _attempt(lock)) != "ours":
-        now = time.monotonic()
-        seen = now if whose == "another's" else seen
-        if now - seen > NOBODYS_SECONDS:
-            raise TimeoutError(f"nobody has {lock}: the database cannot be written to")
-        if now - began > WAIT_SECONDS:
-            raise TimeoutError(f"no other Cat gives back {lock}")
-        await asyncio.sleep(random.uniform(0.01, 0.05))
-    try:
-        yield
-    finally:
-        await _patiently(lambda: _remove(lock))
+    async def list_owners(self) -> list[str]:
+        return [*await self._list()]
 
+    async def names(self, owner: str) -> list[str]:
+        listed = await self._list() if self._names is None else self._names
+        return [*listed.get(owner, ())]
 
-async def _attempt(lock: str) -> Literal["ours", "another's", "nobody's"]:
-    try:
-        await KeyValueDB.insert(KeyValueDB(key=lock, value=json.dumps(time.time())))
-    except Exception:  # each database has one of its own for a row that is there, or for being busy
-        held_since = await load(lock)
-        if held_since is not None and time.time() - held_since > LOCK_SECONDS:
-            await _remove(lock)
-        return "nobody's" if held_since is None else "another's"
-    return "ours"
+    @asynccontextmanager
+    async def take(self, name: str) -> AsyncGenerator[Any, None]:
+        async with self._database.engine.transaction():
+            deleted = await self._database.execute(f"DELETE FROM {self._table} WHERE key = ? RETURNING value", name)
+            yield deleted[0]["value"] if deleted else None
+        self._remove(name)
 
+    async def _list(self) -> dict[str, list[str]]:
+        statement = f"SELECT key FROM {self._table} WHERE substr(key, 1, {len(PREFIX)}) = ?"
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for record in await self._database.execute(statement, PREFIX):
+            if found := LEGACY_NAME.fullmatch(record["key"]):
+                names[found["owner"]].append(record["key"])
+        self._names = {**names}
+        return self._names
 
-async def _remove(lock: str) -> None:
-    await KeyValueDB.delete().where(KeyValueDB.key == lock)
+    def _remove(self, name: str) -> None:
+        found = LEGACY_NAME.fullmatch(name)
+        if found and self._names:
+            names = self._names.get(found["owner"], [])
+            if name in names:
+                names.remove(name)
+
+    @property
+    def _table(self) -> str:
+        return KeyValueDB._meta.tablename

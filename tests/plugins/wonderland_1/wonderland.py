@@ -5,6 +5,8 @@ import gc
 from collections import Counter
 from typing import Any
 
+from cat.cache.cache_item import CacheItem
+from cat.looking_glass.cheshire_cat import CheshireCat
 from cat.looking_glass.stray_cat import StrayCat
 from cat.mad_hatter.decorators import endpoint, hook, tool
 from fastapi import Request
@@ -132,3 +134,10 @@ def before_cat_reads_message(message: Any, cat: Any) -> Any:
     if message.text.startswith("[keep:"):
         cat.working_memory.attic = "x" * int(message.text.strip("[kep:]"))
     return message
+
+
+@endpoint.post("/wonderland/cache", prefix="")
+async def fill_cache(body: dict[str, Any]) -> None:
+    """Insert what earlier versions of the bridge stored."""
+    for key, value in body.items():
+        CheshireCat().cache.insert(CacheItem(key, value, -1))
