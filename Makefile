@@ -41,7 +41,7 @@ ADMIN_PAGE := No panel here
 V1 = CAT=1.9 CAT_CORE="$$(realpath "$(CAT_CORE)")" CAT_PYTHON="$(CURDIR)/.venv-v1/bin/python"
 PARALLEL = --numprocesses $(WORKERS) --dist loadfile --durations=25
 # These tests start no Cat, or choose it themselves.
-WITHOUT_DOUBLE := $(patsubst %,--ignore=tests/test_%.py,cat_1_models docs double other_cats rate_limiter remote_images response_events settings_page tokens two_generations)
+WITHOUT_DOUBLE := $(patsubst %,--ignore=tests/test_%.py,cat_1_models docs double other_cats rate_limiter remote_images settings_page tokens two_generations)
 
 # A finished install is brought up to date; the rest of an interrupted one is thrown away.
 # Arguments: the folder; shell code that sets $python; the error when it finds none; not empty: make it anew.
