@@ -8,18 +8,27 @@ ARGS =
 MINUTES = 5
 # Processes that share the tests, file by file, each with Cats of its own.
 WORKERS = 2
+# The Python that .venv is made with (3.11 or later), such as python3.12 or a path; empty: the newest that is found.
+# Another one than before makes .venv anew.
+PYTHON ?=
 # The folder core/ of a checkout of Cheshire Cat 1.9, and a Python 3.10 for it.
 CAT_CORE ?=
 PYTHON_V1 ?= python3.10
 
-PYTHON := .venv/bin/python
+VENV_PYTHON := .venv/bin/python
 # Named after the contents of the files it depends on, and made last: an interrupted install has no stamp.
 STAMP := .venv/.installed-$(shell cat pyproject.toml requirements.txt | cksum | cut -d' ' -f1)
 # Said by .gitignore too, but an unpacked archive is no repository.
 RUFF_OPTIONS := --config 'extend-exclude = [".cat", ".venv-v1"]'
-FIND_PYTHON := for python in python3.13 python3.12 python3.11 python3; do \
-	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+FIND_PYTHON := for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	python=; done
+
+NO_PYTHON := $(if $(PYTHON),"PYTHON=$(PYTHON) is no Python >= 3.11 with its venv module.","No Python >= 3.11 with its \
+	venv module found. Install one - for example: apt-get install python3 python3-venv")
+# Not empty: .venv was made with another Python than PYTHON.
+OTHER_PYTHON := $(if $(PYTHON),$(shell \
+	[ "$$($(VENV_PYTHON) --version 2>&1)" = "$$("$(PYTHON)" --version 2>&1)" ] || echo other))
 
 # Later setuptools have no pkg_resources; sse-starlette is what the plugin would install at its first start.
 REQUIREMENTS_V1 := 'setuptools<81' 'sse-starlette>=2.2,<3.0.4' 'jsonschema>=4.18,<5' 'redis>=5.2,<8' 'prometheus-client>=0.17'
@@ -30,14 +39,16 @@ FIND_PYTHON_V1 := python="$(PYTHON_V1)"; "$$python" -c \
 ADMIN_PAGE := No panel here
 # The environment that says which Cat the tests and run_v1.py start.
 V1 = CAT=1.9 CAT_CORE="$$(realpath "$(CAT_CORE)")" CAT_PYTHON="$(CURDIR)/.venv-v1/bin/python"
-PARALLEL = --numprocesses $(WORKERS) --dist loadfile
+PARALLEL = --numprocesses $(WORKERS) --dist loadfile --durations=25
 # These tests start no Cat, or choose it themselves.
-WITHOUT_DOUBLE := $(patsubst %,--ignore=tests/test_%.py,docs double other_cats rate_limiter remote_images response_events settings_page tokens two_generations)
+WITHOUT_DOUBLE := $(patsubst %,--ignore=tests/test_%.py,cat_1_models docs double other_cats rate_limiter remote_images settings_page tokens two_generations)
 
 # A finished install is brought up to date; the rest of an interrupted one is thrown away.
-# Arguments: the folder; shell code that sets $python; what to say when it finds none.
+# Arguments: the folder; shell code that sets $python; the error when it finds none; not empty: make it anew.
 define VENV
-	@if ls $(1)/.installed-* >/dev/null 2>&1 && $(1)/bin/python -c '' 2>/dev/null; then rm $(1)/.installed-*; else \
+	@if [ -z "$(4)" ] && ls $(1)/.installed-* >/dev/null 2>&1 && $(1)/bin/python -c '' 2>/dev/null; then \
+		rm $(1)/.installed-*; \
+	else \
 		$(2); \
 		[ "$$python" ] || { echo $(3) >&2; exit 1; }; \
 		echo "Making $(1) with $$("$$python" --version)"; \
@@ -47,46 +58,46 @@ endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help zip run run-v1 test lint types unit unit-double test-v1 bench soak clean python core-v1
+.PHONY: other-python help zip run run-v1 test lint types unit unit-double test-v1 bench soak clean python core-v1
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 run: $(STAMP) ## start a Cat with this plugin (PORT=1865; VERBOSE=1 shows its log)
-	@exec $(PYTHON) .dev/run.py --port $(PORT)
+	@exec $(VENV_PYTHON) .dev/run.py --port $(PORT)
 
 run-v1: core-v1 $(STAMP) $(STAMP_V1) ## the same with Cheshire Cat 1.9 (CAT_CORE=folder core/ of its checkout)
-	@$(V1) exec $(PYTHON) .dev/run_v1.py --port $(PORT)
+	@$(V1) exec $(VENV_PYTHON) .dev/run_v1.py --port $(PORT)
 
-test: lint types unit unit-double ## lint, types, unit and unit-double
+test: lint types unit unit-double ## lint, types, unit and unit-double (PYTHON=python3.12: with that Python)
 
 lint: $(STAMP) ## check style and formatting
-	$(PYTHON) -P -m ruff check $(RUFF_OPTIONS) .
-	$(PYTHON) -P -m ruff format --check $(RUFF_OPTIONS) .
+	$(VENV_PYTHON) -P -m ruff check $(RUFF_OPTIONS) .
+	$(VENV_PYTHON) -P -m ruff format --check $(RUFF_OPTIONS) .
 
 # The plugin's modules import each other relatively across its root, whatever the folder is called: mypy sees
 # it under the name `plugin`.
 types: $(STAMP) ## check types
 	@mkdir -p .cat/types && ln -sfn ../.. .cat/types/plugin
-	MYPYPATH=.cat/types $(PYTHON) -P -m mypy --explicit-package-bases --namespace-packages \
+	MYPYPATH=.cat/types $(VENV_PYTHON) -P -m mypy --explicit-package-bases --namespace-packages \
 		-p plugin.settings -p plugin.cat_openai_api
-	MYPYPATH=.dev $(PYTHON) -P -m mypy .dev/run.py .dev/run_v1.py
+	MYPYPATH=.dev $(VENV_PYTHON) -P -m mypy .dev/run.py .dev/run_v1.py
 
 unit: $(STAMP) ## run the tests (ARGS="-k name -x")
-	$(PYTHON) -P -m pytest $(PARALLEL) $(ARGS)
+	$(VENV_PYTHON) -P -m pytest $(PARALLEL) $(ARGS)
 
 unit-double: $(STAMP) ## run them against the double of Cheshire Cat 1.9
-	CAT=double $(PYTHON) -P -m pytest $(PARALLEL) $(WITHOUT_DOUBLE) $(ARGS)
+	CAT=double $(VENV_PYTHON) -P -m pytest $(PARALLEL) $(WITHOUT_DOUBLE) $(ARGS)
 
 test-v1: core-v1 $(STAMP) $(STAMP_V1) ## run them against Cheshire Cat 1.9 (CAT_CORE=folder core/ of its checkout)
-	$(V1) $(PYTHON) -P -m pytest $(ARGS)
+	$(V1) $(VENV_PYTHON) -P -m pytest $(ARGS)
 
 bench: $(STAMP) ## measure what the plugin adds to a reply (ARGS=...)
-	$(PYTHON) .dev/bench.py $(ARGS)
+	$(VENV_PYTHON) .dev/bench.py $(ARGS)
 
 # Asked for with CAT=1.9, the Cat is the one that test-v1 tests.
 soak: $(if $(filter 1.9,$(CAT)),core-v1) $(STAMP) $(if $(filter 1.9,$(CAT)),$(STAMP_V1)) ## mixed traffic with random faults (MINUTES=5 SEED=... USERS=...; CAT=1.9 CAT_CORE=...)
-	$(if $(filter 1.9,$(CAT)),$(V1)) $(PYTHON) .dev/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(USERS),--users $(USERS))
+	$(if $(filter 1.9,$(CAT)),$(V1)) $(VENV_PYTHON) .dev/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(USERS),--users $(USERS))
 
 # Its name has no version: on Cheshire Cat 1.9 a plugin is known by the name of its zip.
 zip: ## pack the plugin for a Cat: dist/cat_openai_api.zip
@@ -98,14 +109,13 @@ clean: ## remove .venv, .venv-v1, .cat and caches
 
 # The interpreter that .venv is made with.
 python:
-	@$(FIND_PYTHON); [ "$$python" ] && echo "$$python"
+	@$(FIND_PYTHON); [ "$$python" ] || { echo $(NO_PYTHON) >&2; exit 1; }; echo "$$python"
 
-$(STAMP): pyproject.toml requirements.txt
-	$(call VENV,.venv,$(FIND_PYTHON),"No Python >= 3.11 with its venv module found. Install one - for example:" \
-		"apt-get install python3 python3-venv")
+$(STAMP): pyproject.toml requirements.txt $(if $(OTHER_PYTHON),other-python)
+	$(call VENV,.venv,$(FIND_PYTHON),$(NO_PYTHON),$(OTHER_PYTHON))
 	@echo "Installing the dependencies into .venv: about a minute the first time"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --group dev -r requirements.txt
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --group dev -r requirements.txt
 	@touch $@
 
 # A Cheshire Cat 1.9 that can be started: its source, and the folder /admin that it mounts when it is imported.
@@ -125,7 +135,7 @@ $(STAMP_V1): requirements.txt | $(STAMP)
 	$(call VENV,.venv-v1,$(FIND_PYTHON_V1),"$(PYTHON_V1) is no Python 3.10 with its venv module. Install one or say" \
 		"where it is: PYTHON_V1=/path/to/python3.10")
 	@echo "Installing Cheshire Cat 1.9's dependencies into .venv-v1: about five minutes and 1.1 GB the first time"
-	@$(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]["dependencies"], sep="\n")' \
+	@$(VENV_PYTHON) -c 'import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]["dependencies"], sep="\n")' \
 		<"$(CAT_CORE)/pyproject.toml" >.venv-v1/requirements.txt
 	@.venv-v1/bin/python -m pip install -qq --disable-pip-version-check \
 		-r .venv-v1/requirements.txt -r requirements.txt $(REQUIREMENTS_V1)

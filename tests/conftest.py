@@ -1,6 +1,7 @@
 """What the tests share: an upstream LLM, a Cat in front of it, and the official SDK in front of the Cat."""
 
 import shutil
+import ssl
 import sys
 import tempfile
 import time
@@ -12,8 +13,12 @@ from typing import Any
 import httpx
 import pytest
 from host import KEY, ROOT, Cat, make_cat
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 from upstream import Upstream
+
+TLS = ssl.create_default_context()
+"""Shared by the HTTP clients of the fixtures: each would load the certificates of all authorities anew, which takes
+longer than most tests."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,20 +70,22 @@ def settings(cat: Cat) -> Callable[..., None]:
 
 @pytest.fixture
 def client(cat: Cat) -> Iterator[OpenAI]:
-    with OpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=30) as sdk:
+    plain = DefaultHttpxClient(verify=TLS)
+    with OpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=30, http_client=plain) as sdk:
         yield sdk
 
 
 @pytest.fixture
 def async_client(cat: Cat) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=60)
+    plain = DefaultAsyncHttpxClient(verify=TLS)
+    return AsyncOpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0, timeout=60, http_client=plain)
 
 
 @pytest.fixture
 def http(cat: Cat) -> Iterator[httpx.Client]:
     """Plain HTTP to the Cat, with the key."""
     headers = {"Authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=f"{cat.url}/custom", headers=headers, timeout=30) as plain:
+    with httpx.Client(base_url=f"{cat.url}/custom", headers=headers, timeout=30, verify=TLS) as plain:
         yield plain
 
 
@@ -105,3 +112,20 @@ def until() -> Callable[[Callable[[], bool], str], None]:
             time.sleep(0.05)
 
     return wait
+
+
+@pytest.fixture
+def log_line(cat: Cat, until: Callable[..., None]) -> Callable[[httpx.Response], str]:
+    """`log_line(reply)`: the line of the Cat's log for that request, which is written after its response was sent."""
+
+    def line(reply: httpx.Response) -> str:
+        request_id = reply.headers["x-request-id"]
+
+        def lines() -> list[str]:
+            return [line for line in cat.log().split("\n")[:-1] if request_id in line]
+
+        until(lines, "the request is in the log")
+        (found,) = lines()
+        return found
+
+    return line

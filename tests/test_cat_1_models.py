@@ -1,6 +1,8 @@
 """Cheshire Cat 1.9: what reaches an LLM of each LangChain class of its panel, and what is heard of its reply.
 
-The Cat's own Python, with its LangChain, asks a provider of the tests' own (`Provider`) as the plugin does.
+A Python that has that Cat's LangChain sends requests to a provider of the tests' own (`Provider`) as the plugin does.
+With `CAT=1.9` it is the real Cat's Python, and `cat` is the real one. Otherwise it is an environment with those
+versions of LangChain, and `cat` is the double; which Cat the other tests start makes no difference here.
 """
 
 import json
@@ -13,12 +15,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from client_environments import installed, python_for
 from host import KEY, ROOT, WHICH, Cat, make_cat
 from openai import OpenAI
 
-pytestmark = pytest.mark.skipif(WHICH != "1.9", reason="needs the LangChain of the real Cheshire Cat 1.9")
-
 Json = dict[str, Any]
+
+DOUBLE = ROOT / "tests" / "double" / ".site"
 
 ASKER = r"""
 import asyncio, dataclasses, importlib, json, sys
@@ -142,17 +145,17 @@ class Provider:
 
 
 class Asker:
-    """The Cat's Python, which asks the provider."""
+    """A process of `python`, in which `cat` is the package in the folder `site`, that asks the provider."""
 
-    def __init__(self, home: Path, provider: Provider) -> None:
+    def __init__(self, home: Path, provider: Provider, python: str, site: str) -> None:
         (home / "bridge").symlink_to(ROOT)
         (home / "asker.py").write_text(ASKER, "utf-8")
         self.provider = provider
         self.log = (home / "log").open("w+")
         self.process = subprocess.Popen(
-            [os.environ["CAT_PYTHON"], "asker.py"],
+            [python, "asker.py"],
             cwd=home,
-            env={**os.environ, "PYTHONPATH": os.environ["CAT_CORE"], "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONPATH": site, "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -191,8 +194,14 @@ class Asker:
 
 @pytest.fixture(scope="module")
 def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+    if WHICH == "1.9":
+        python, site = os.environ["CAT_PYTHON"], os.environ["CAT_CORE"]
+    else:
+        with installed():
+            # From Python 3.12.4 on LangChain 0.2 needs a later Pydantic than that Cat has.
+            python, site = str(python_for("cat-1.9-langchain", "3.11")), str(DOUBLE)
     provider = Provider()
-    asker = Asker(tmp_path_factory.mktemp("asker"), provider)
+    asker = Asker(tmp_path_factory.mktemp("asker"), provider, python, site)
     yield asker
     asker.process.kill()
     asker.process.wait()
@@ -955,6 +964,7 @@ def cat_of(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iter
     cat.stop()
 
 
+@pytest.mark.skipif(WHICH != "1.9", reason="the double's panel has no other LLMs than OpenAI's")
 @pytest.mark.parametrize(
     ("kind", "panel"),
     [

@@ -4,7 +4,6 @@ Each script in `clients/` does what the client's users do, and prints what came 
 """
 
 import base64
-import contextlib
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 from browser import needs_browser, start_browser
-from client_environments import SCRIPTS, NotInstalled, modules_for, node, python_for
+from client_environments import SCRIPTS, installed, modules_for, node, python_for
 from host import KEY, Cat
 from selenium.webdriver.support.ui import WebDriverWait
 from upstream import Upstream
@@ -86,17 +85,6 @@ def run(cat: Cat, command: list[str], home: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     came: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return came
-
-
-@contextlib.contextmanager
-def installed() -> Iterator[None]:
-    """Without a network there are no clients; where they are required, that is a failure."""
-    try:
-        yield
-    except NotInstalled as problem:
-        if "REQUIRE_CLIENTS" in os.environ:
-            raise
-        pytest.skip(f"could not be installed: {str(problem).splitlines()[-1]}")
 
 
 def pictures(upstream: Upstream) -> int:

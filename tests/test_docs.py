@@ -66,6 +66,46 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors(str(target.relative_to(ROOT))), f"{page} links to {link}"
 
 
+def paths_of_the_map() -> Iterator[str]:
+    """Those of CONTRIBUTING's map: an entry that is indented lies in the folder above it."""
+    folders: list[tuple[int, str]] = []
+    (tree,) = re.findall(r"```text\n(.*?)```", section("CONTRIBUTING.md", "The map").partition("###")[0], re.DOTALL)
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        folders = [(depth, folder) for depth, folder in folders if depth < indent]
+        path = "".join(folder for _, folder in folders) + line.split()[0]
+        yield path
+        if path.endswith("/"):
+            folders.append((indent, line.split()[0]))
+
+
+@pytest.mark.parametrize("path", list(paths_of_the_map()))
+def test_the_map_shows_what_is_there(path: str) -> None:
+    if "*" in path:
+        assert any(ROOT.glob(path))
+    else:
+        assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file()
+
+
+def test_the_map_shows_every_room() -> None:
+    package = ROOT / "cat_openai_api"
+    rooms = [folder for folder in package.iterdir() if list(folder.glob("*.py"))]
+    for level in ("api", "hosts"):
+        rooms += [folder for folder in (package / level).iterdir() if list(folder.glob("*.py"))]
+    modules = [file for file in package.glob("*.py") if file.name != "__init__.py"]
+    shown = {path.rstrip("/") for path in paths_of_the_map()}
+    assert {str(path.relative_to(ROOT)) for path in [*rooms, *modules]} <= shown
+
+
+def test_modules_that_the_rules_name_are_there() -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), flags=re.DOTALL)
+    in_text = set(re.findall(r"`([\w./]+(?:\.py|/))`", text)) - {"core/", "plugins/"}  # the Cats'
+    assert in_text
+    places = [ROOT, ROOT / "cat_openai_api", ROOT / "cat_openai_api" / "api" / "chat", ROOT / "tests"]
+    missing = {path for path in in_text if not any((place / path).exists() for place in places)}
+    assert missing == set()
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_fields_of_a_request(page: str) -> None:
     fields = set(PAGES[page].model_fields)

@@ -1,3 +1,4 @@
+from importlib.util import find_spec
 from typing import Any
 
 from langchain_core.language_models.llms import LLM
@@ -20,3 +21,13 @@ class CustomOpenAI(ChatOpenAI):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(base_url=kwargs["url"], **kwargs)
+
+
+if find_spec("langchain_ollama"):
+    from langchain_ollama import ChatOllama
+
+    class CustomOllama(ChatOllama):
+        """As the real one: its client's paths are appended to an address without a slash at its end."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**{**kwargs, "base_url": kwargs["base_url"].removesuffix("/")})
