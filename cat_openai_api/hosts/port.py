@@ -97,6 +97,9 @@ class Host(ABC):
     embedder_setting: ClassVar[str]
     """Where in the Cat its embedder is chosen."""
 
+    problem: str | None = None
+    """Why the plugin cannot work with this Cat, in sentences for clients; None where it can."""
+
     @abstractmethod
     async def settings(self) -> "Settings":
         """The settings as they stand now in the Cat's panel."""
