@@ -59,5 +59,5 @@ class Runtime:
 runtime = Runtime(create_host())
 runtime.start()
 
-deactivated = when_deactivated(runtime.close)
+deactivated = when_deactivated(runtime.host, runtime.close)
 """For the loader of Cheshire Cat 1.9, which looks for this hook among the members of modules."""

@@ -24,11 +24,11 @@ def create_host() -> Host:
     return Cat1() if IS_CAT_1 else Cat2()
 
 
-def when_deactivated(close: Callable[[], Coroutine[Any, Any, None]]) -> Any:
+def when_deactivated(host: Host, close: Callable[[], Coroutine[Any, Any, None]]) -> Any:
     """Have `close` called when the Cat switches the plugin off. What is returned must be a member of a module, where
-    the loader of Cheshire Cat 1.9 finds its hooks."""
-    if IS_CAT_1:
-        return when_deactivated_1(close)
+    the loader of Cheshire Cat 1.9 finds its hooks. `host`: the one that `create_host` has made."""
+    if isinstance(host, Cat1):
+        return when_deactivated_1(host.deactivate, close)
     return when_deactivated_2(close) if IS_CAT_2 else None
 
 

@@ -98,6 +98,7 @@ class Cat1(Host):
             Replacement(stray_cat, "tiktoken", LimitedTiktoken),
         )
         self._acquire_replacements()
+        self._is_active = True
         with suppress(RuntimeError):  # of a plugin that the Cat installs in a thread: the Cat has started then
             # The Cat loads plugins before it has made all that they use.
             asyncio.get_running_loop().call_soon(self._check_running_cat)
@@ -203,8 +204,15 @@ class Cat1(Host):
         with storage_failures(log.error):
             update_in(CheshireCat().cache, key, change, seconds=-1)
 
+    def deactivate(self) -> None:
+        """Put back what the plugin has replaced in the Cat, before the Cat may switch it on again. Runs that are under
+        way delay that to their end."""
+        if self._is_active:
+            self._is_active = False
+            self._release_replacements()
+
     async def close(self) -> None:
-        self._release_replacements()
+        self.deactivate()
 
     def _acquire_replacements(self) -> None:
         for replacement in self._replacements:
