@@ -163,6 +163,17 @@ class RateLimitExceeded(ApiError):
     code = "rate_limit_exceeded"
 
 
+class HostIncompatible(ApiError):
+    """The Cat lacks what the plugin needs of it. `problem`: see `Host.problem`."""
+
+    status = 503
+    type = "server_error"
+    code = "host_incompatible"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The OpenAI API plugin cannot work with this Cat. {problem}")
+
+
 class InternalError(ApiError):
     status = 500
     type = "server_error"

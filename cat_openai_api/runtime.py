@@ -66,13 +66,15 @@ class Runtime:
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        await self.admission.close()
-        await self.metrics.close()
-        await self.host.close()
+        for part in (self.admission, self.metrics, self.host):
+            try:
+                await part.close()
+            except Exception:  # of a library: the other parts are closed all the same
+                self.host.log_error(f"OpenAI API: {type(part).__name__} could not be closed")
 
 
 runtime = Runtime(create_host())
 runtime.start()
 
-deactivated = when_deactivated(runtime.close)
+deactivated = when_deactivated(runtime.host, runtime.close)
 """For the loader of Cheshire Cat 1.9, which looks for this hook among the members of modules."""

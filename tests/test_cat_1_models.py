@@ -26,8 +26,8 @@ DOUBLE = ROOT / "tests" / "double" / ".site"
 ASKER = r"""
 import asyncio, dataclasses, importlib, json, sys
 from bridge.cat_openai_api.domain.conversation import Audio, File, Functions, Image, JsonFormat
-from bridge.cat_openai_api.hosts.v1.chat_models import Parameters, calls_functions, stream_chat
-from bridge.cat_openai_api.hosts.v1.chat_models import streams, takes, takes_json
+from bridge.cat_openai_api.hosts.v1.chat_models import Parameters, accepts, stream_chat
+from bridge.cat_openai_api.hosts.v1.chat_models import streams, supports_functions, supports_json_format
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -72,13 +72,13 @@ async def answer(model, asked):
     said = []
     try:
         async for piece in stream_chat(model, messages, asked.get("stop"), parameters, {}):
-            assert isinstance(piece.chunk.message.content, str)
-            assert not piece.chunk.message.tool_call_chunks
-            fields = [field.name for field in dataclasses.fields(piece) if field.name != "chunk"]
+            assert isinstance(piece.generation.message.content, str)
+            assert not piece.generation.message.tool_call_chunks
+            fields = [field.name for field in dataclasses.fields(piece) if field.name != "generation"]
             told = {name: getattr(piece, name) for name in fields if getattr(piece, name)}
             if usage := told.get("usage"):
                 told["usage"] = dataclasses.astuple(usage)
-            said.append({"text": piece.chunk.text, **told})
+            said.append({"text": piece.generation.text, **told})
     except Exception as error:
         return {"error": type(error).__name__, "said": said}
     assert messages == kept
@@ -89,8 +89,8 @@ def main(asked):
     model = getattr(importlib.import_module(module), name)(**asked["fields"])
     before = dict(vars(model))
     facts = {
-        "streams": streams(model), "functions": calls_functions(model), "json": takes_json(model),
-        "takes": [name for name, part in PARTS.items() if takes(model, part)],
+        "streams": streams(model), "functions": supports_functions(model), "json": supports_json_format(model),
+        "takes": [name for name, part in PARTS.items() if accepts(model, part)],
     }
     reply = {**asyncio.run(answer(model, asked)), **facts}
     assert before.keys() == vars(model).keys() and all(before[name] is vars(model)[name] for name in before)

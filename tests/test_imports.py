@@ -22,7 +22,15 @@ LAYERS = (
 )
 """From the top down. A module imports from its own room and from rooms of the layers below."""
 
-HOST_LAYERS = ({"current"}, {"v1", "v2"}, {"shared"}, {"port"}, {"storage"}, {"detect"})
+HOST_LAYERS = (
+    {"current"},
+    {"v1", "v2"},
+    {"shared"},
+    {"port"},
+    {"storage"},
+    {"detect"},
+    {"line", "names"},
+)
 """The same within `hosts`, where each Cat has a room."""
 
 MAX_MODULES = 8

@@ -1,10 +1,14 @@
 """Which host this process runs: the one place that chooses."""
 
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .detect import IS_CAT_1, IS_CAT_2
+from .detect import IS_CAT_1, IS_CAT_2, MISSING
+from .line import LINE
+from .names.required import SUPPORTED, problem_for_clients, problem_for_log
 from .port import Host
+from .shared.incompatible_host import IncompatibleHost
 from .v1.host import Cat1
 from .v1.lifecycle import when_deactivated as when_deactivated_1
 from .v2.host import Cat2
@@ -12,19 +16,19 @@ from .v2.lifecycle import when_deactivated as when_deactivated_2
 
 __all__ = ["create_host", "endpoint", "when_deactivated"]
 
-SUPPORTED = "Cheshire Cat 1.9.0 to 1.9.2, and 2.0.18 or later"
-
 
 def create_host() -> Host:
     """The host that fits the Cat of this process."""
+    if MISSING:
+        return IncompatibleHost(problem_for_clients(MISSING), _log())
     return Cat1() if IS_CAT_1 else Cat2()
 
 
-def when_deactivated(close: Callable[[], Coroutine[Any, Any, None]]) -> Any:
+def when_deactivated(host: Host, close: Callable[[], Coroutine[Any, Any, None]]) -> Any:
     """Have `close` called when the Cat switches the plugin off. What is returned must be a member of a module, where
-    the loader of Cheshire Cat 1.9 finds its hooks."""
-    if IS_CAT_1:
-        return when_deactivated_1(close)
+    the loader of Cheshire Cat 1.9 finds its hooks. `host`: the one that `create_host` has made."""
+    if isinstance(host, Cat1):
+        return when_deactivated_1(host.deactivate, close)
     return when_deactivated_2(close) if IS_CAT_2 else None
 
 
@@ -37,10 +41,28 @@ class _NoRoutes:
     post = delete = get
 
 
-if IS_CAT_1 or IS_CAT_2:
-    from cat.mad_hatter.decorators import endpoint
-else:
-    from cat.log import log
+def _log() -> Any:
+    """The Cat's log, or that of the standard library for a Cat that has none where it is looked for."""
+    try:
+        from cat.log import log  # noqa: PLC0415 (not on every Cat)
+    except Exception:  # whatever the Cat's module raises
+        return logging.getLogger("cat_openai_api")
+    return log
 
-    endpoint = _NoRoutes()
-    log.error(f"OpenAI API: this version of the Cat is not supported. Versions that work: {SUPPORTED}.")
+
+def _endpoint() -> Any:
+    if LINE is None:
+        return _NoRoutes()
+    try:
+        from cat.mad_hatter.decorators import endpoint  # noqa: PLC0415 (not on every Cat)
+    except Exception:  # whatever the Cat's module raises; `MISSING` has the name
+        return _NoRoutes()
+    return endpoint
+
+
+endpoint = _endpoint()
+
+if MISSING:
+    _log().error(problem_for_log(MISSING))
+elif LINE is None:
+    _log().error(f"OpenAI API: this version of the Cat is not supported. Versions that work: {SUPPORTED}.")

@@ -100,6 +100,9 @@ class Host(ABC):
 
     storage: Storage
 
+    problem: str | None = None
+    """Why the plugin cannot work with this Cat, in sentences for clients; None where it can."""
+
     @abstractmethod
     async def settings(self) -> "Settings":
         """The settings as they stand now in the Cat's panel."""

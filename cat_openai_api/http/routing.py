@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..access.rate_limiter import BUCKET
 from ..domain.people import Access
-from ..errors import ErrorReply, InternalError, error_for
+from ..errors import ErrorReply, HostIncompatible, InternalError, error_for
 from ..hosts.current import endpoint
 from ..runtime import runtime
 from ..telemetry.record import CLIENT_CLOSED_REQUEST
@@ -77,6 +77,7 @@ class ApiRoute(APIRoute):
             api_request = ApiRequest(_with_json_body(request.scope), request.receive)
             try:
                 if self.access is not None:
+                    _require_compatible_host()
                     await api_request.authenticate(self.access)
                 if self.access is Access.WRITE:
                     await api_request.add_rate_limit_headers()
@@ -157,6 +158,12 @@ _forget_former_modules()
 get = partial(_route, endpoint.get)
 post = partial(_route, endpoint.post)
 delete = partial(_route, endpoint.delete)
+
+
+def _require_compatible_host() -> None:
+    """Raises `HostIncompatible`."""
+    if runtime.host.problem:
+        raise HostIncompatible(runtime.host.problem)
 
 
 def error_response(error: Exception, request: ApiRequest) -> Response:

@@ -8,7 +8,8 @@ from ...wire.models import WireReply
 
 
 class Health(WireReply):
-    """`status` is "degraded" while no LLM is configured. `timestamp`: seconds since the epoch."""
+    """`status` is "degraded" while no LLM is configured, and where the plugin cannot work with its Cat. `timestamp`:
+    seconds since the epoch."""
 
     status: Literal["healthy", "degraded"]
     plugin: str

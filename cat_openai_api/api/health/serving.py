@@ -25,8 +25,9 @@ FEATURES = [
 
 
 async def current_health() -> Health:
+    is_healthy = runtime.host.problem is None and await runtime.host.has_llm()
     return Health(
-        status="healthy" if await runtime.host.has_llm() else "degraded",
+        status="healthy" if is_healthy else "degraded",
         plugin=PLUGIN,
         version=VERSION,
         timestamp=int(time.time()),

@@ -5,7 +5,7 @@ import hmac
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from starlette.requests import HTTPConnection
@@ -16,25 +16,32 @@ from ...domain.events import Event, Step
 from ...domain.model_ids import CAT_MODEL
 from ...domain.people import Access, Caller, Person
 from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
-from ..detect import IS_CAT_1
+from ..detect import IS_CAT_1, missing_of_running_cat_1
+from ..names.required import problem_for_clients, problem_for_log
 from ..port import Embedder, Host, Run
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
-from .chat_models import calls_functions, takes
+from .chat_models import accepts, supports_functions
 from .embedder import configured_embedder
 from .llm_bridge import AsyncLLMBridge
+from .main_prompt import mark_main_prompt, subclass_that_marks
 from .memory import confine_vector_memory
+from .replacement import Replacement
 from .session import Session
 from .storage import LegacyCache, SqliteFile, storage_path
+from .tokens import LimitedTiktoken
 
 if IS_CAT_1 or TYPE_CHECKING:
     import jwt
+    from cat.agents import main_agent
+    from cat.agents.memory_agent import MemoryAgent
     from cat.auth.auth_utils import is_jwt
     from cat.auth.permissions import AuthPermission, AuthResource, AuthUserInfo
     from cat.db.crud import get_users
     from cat.env import get_env
     from cat.factory.custom_llm import LLMDefault
     from cat.log import log
+    from cat.looking_glass import callbacks, stray_cat
     from cat.looking_glass.cheshire_cat import CheshireCat
     from cat.mad_hatter.decorators import hook, plugin
 
@@ -44,14 +51,15 @@ if IS_CAT_1 or TYPE_CHECKING:
 
     @hook(priority=-1000)
     def agent_prompt_prefix(prefix: str, cat: Any) -> str:
-        """Last of all, the client's system and developer texts."""
+        """Runs after all other plugins' hooks: adds the client's system and developer messages."""
         return prefix + getattr(cat, "openai_api_instructions", "")
 
     @hook(priority=1000)
     def before_agent_starts(agent_input: Any, cat: Any) -> Any:
-        """First of all, what the Cat's tools said before the client's functions were called."""
-        if said := getattr(cat, "openai_api_tools_output", ""):
-            agent_input.tools_output = said
+        """Runs before all other plugins' hooks: adds the results of the Cat's own tools, where these have run in an
+        earlier request of the same turn."""
+        if tools_output := getattr(cat, "openai_api_tools_output", ""):
+            agent_input.tools_output = tools_output
         return agent_input
 
     PERMISSIONS = {
@@ -61,65 +69,71 @@ if IS_CAT_1 or TYPE_CHECKING:
         Access.ADMIN: (AuthResource.PLUGINS, AuthPermission.READ),
     }
 
+T = TypeVar("T")
 
 MAX_THREADS = 1000
-"""Runs beyond that wait for one that ends. Each has a thread of its own, which ends with it."""
-
-free_threads = asyncio.Semaphore(MAX_THREADS)
+"""Runs beyond that wait until another one ends. Each run has a thread of its own, which ends with it."""
 
 EXAMPLES: Mapping[Kind, Part] = {
     Image: Image("data:image/png;base64,iVBORw0KGgo="),
     Audio: Audio("", "wav"),
     File: File("data:application/pdf;base64,"),
 }
-"""Of each kind one that the LLMs take that take any."""
+"""A part of each kind that every LLM accepts that accepts the kind at all."""
 
 STOP_SECONDS = 1.0
-"""How long the end of a run waits for a thread that is busy with something else than its LLM."""
-
-
-async def _in_a_thread(work: Callable[[], Any]) -> Any:
-    async with free_threads:
-        thread = ThreadPoolExecutor(1, thread_name_prefix="openai-api")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(thread, work)
-        finally:
-            thread.shutdown(wait=False)
+"""How long the end of a run waits for a thread that does something else than wait for its LLM."""
 
 
 class Cat1(Host):
     embedder_setting = "the Cat's admin panel: Settings, Embedder"
 
-    _known = Settings()
-
     def __init__(self) -> None:
         self.storage = SqlStorage(SqliteFile(storage_path()), LegacyCache(), self.log_error)
+        self._settings = Settings()
+        self._free_threads = asyncio.Semaphore(MAX_THREADS)
+        self._replacements = (
+            Replacement(MemoryAgent, "execute", mark_main_prompt),
+            Replacement(main_agent, "MemoryAgent", subclass_that_marks),
+            Replacement(callbacks, "tiktoken", LimitedTiktoken),
+            Replacement(stray_cat, "tiktoken", LimitedTiktoken),
+        )
+        self._acquire_replacements()
+        self._is_active = True
+        with suppress(RuntimeError):  # of a plugin that the Cat installs in a thread: the Cat has started then
+            # The Cat loads plugins before it has made all that they use.
+            asyncio.get_running_loop().call_soon(self._check_running_cat)
+
+    def _check_running_cat(self) -> None:
+        if missing := missing_of_running_cat_1():
+            self.problem = problem_for_clients(missing)
+            log.error(problem_for_log(missing))
 
     async def settings(self) -> Settings:
-        """The host checks what is saved but stores it as it was sent. For a moment, while an LLM is saved in the
-        panel, it has no plugins: the settings of before are in force then."""
+        """The saved ones, or the last known while the host has no plugins: while an LLM is saved in the panel it
+        loads them anew. What the host stores is what was sent to it, which need not be valid."""
         plugin = _plugin()
         if plugin is None:
-            return self._known
-        self._known = Settings()
+            return self._settings
+        self._settings = Settings()
         with suppress(ValidationError):
-            self._known = Settings.model_validate(plugin.load_settings())
-            return self._known
-        # Not while the error is handled: its traceback would have the values in it, and a URL may have a password.
+            self._settings = Settings.model_validate(plugin.load_settings())
+            return self._settings
+        # Logged outside of the `except` block: the traceback would contain the values, and a URL may have a password.
         log.error("OpenAI API: the saved settings are not valid, the defaults are in force")
-        return self._known
+        return self._settings
 
     async def authenticate(self, connection: HTTPConnection, access: Access) -> Caller:
         header = connection.headers.get("authorization", "")
         credential = header.removeprefix("Bearer ") or None
         resource, permission = PERMISSIONS[access]
-        named = connection.headers.get("user_id") or "user"
+        user_id = connection.headers.get("user_id") or "user"
         custom, core = _auth_handlers(connection)
         for handler in (custom, core):
-            user = handler.authorize_user_from_credential("http", credential, resource, permission, user_id=named)
+            user = handler.authorize_user_from_credential("http", credential, resource, permission, user_id=user_id)
             if user:
                 return Caller(_person(user), handler is core and _is_master_key(credential))
-        if _is_known(custom, credential, named):
+        if _is_known(custom, credential, user_id):
             raise InsufficientPermissions(f"Your user may not do this: it needs a permission for {resource.value}.")
         if credential is None:
             raise InvalidApiKey("You did not provide an API key. Send it as: Authorization: Bearer <key>.")
@@ -140,7 +154,7 @@ class Cat1(Host):
 
     async def takes(self, model: str, kind: Kind) -> bool:
         llm = CheshireCat()._llm
-        return calls_functions(llm) if kind is Functions else takes(llm, EXAMPLES[kind])
+        return supports_functions(llm) if kind is Functions else accepts(llm, EXAMPLES[kind])
 
     async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         loop = asyncio.get_running_loop()
@@ -148,27 +162,60 @@ class Cat1(Host):
         confine_vector_memory()
         session = Session(run, AsyncLLMBridge(loop, channel.unread), loop, channel)
         channel.on_abort(session.bridge.end)
-        answering = asyncio.create_task(_in_a_thread(session.answer))
-        answering.add_done_callback(lambda _: channel.end())
+        pipeline = self._start_pipeline(session)
+        pipeline.add_done_callback(lambda _: channel.end())
         try:
             async for events in channel.events():
-                told = [event for event in events if live or isinstance(event, Step)]
-                if told:
-                    yield told
-            await asyncio.wait([answering])
-            reply = answering.result()
-            if isinstance(reply, dict):
+                if shown := [event for event in events if live or isinstance(event, Step)]:
+                    yield shown
+            await asyncio.wait([pipeline])
+            message = pipeline.result()
+            if isinstance(message, dict):
                 log.error("OpenAI API: the Cat failed")
                 raise UpstreamError
-            rest = channel.remaining_events(reply.text) if live else session.whole(reply.text)
+            rest = channel.remaining_events(message.text) if live else session.reply_events(message.text)
             yield [*rest, session.end()]
         finally:
             channel.close()
             session.bridge.end()
-            await asyncio.wait([answering], timeout=STOP_SECONDS)
+            await asyncio.wait([pipeline], timeout=STOP_SECONDS)
+
+    def _start_pipeline(self, session: Session) -> asyncio.Task[Any]:
+        """The replacements stay until the thread has ended, also where the plugin is switched off before that."""
+        self._acquire_replacements()
+        pipeline = asyncio.create_task(self._run_in_thread(session.run_pipeline))
+        pipeline.add_done_callback(lambda _: self._release_replacements())
+        return pipeline
+
+    async def _run_in_thread(self, function: Callable[[], T]) -> T:
+        async with self._free_threads:
+            executor = ThreadPoolExecutor(1, thread_name_prefix="openai-api")
+            try:
+                return await asyncio.get_running_loop().run_in_executor(executor, function)
+            finally:
+                executor.shutdown(wait=False)
 
     async def embedder(self) -> Embedder | None:
-        return configured_embedder(_in_a_thread)
+        return configured_embedder(self._run_in_thread)
+
+    def deactivate(self) -> None:
+        """Put back what the plugin has replaced in the Cat, before the Cat may switch it on again. Runs that are under
+        way delay that to their end."""
+        if self._is_active:
+            self._is_active = False
+            self._release_replacements()
+
+    async def close(self) -> None:
+        self.deactivate()
+        await self.storage.close()
+
+    def _acquire_replacements(self) -> None:
+        for replacement in self._replacements:
+            replacement.acquire()
+
+    def _release_replacements(self) -> None:
+        for replacement in self._replacements:
+            replacement.release()
 
     def log_info(self, message: str) -> None:
         log.info(message)
@@ -183,27 +230,28 @@ def _plugin() -> Any:
 
 
 def _auth_handlers(connection: HTTPConnection) -> tuple[Any, Any]:
+    """The one that the admin has chosen, and the Cat's own."""
     cat = connection.app.state.ccat
     return cat.custom_auth_handler, cat.core_auth_handler
 
 
 def _is_master_key(credential: str | None) -> bool:
-    """Whether the caller could name any user: by the key, or because this Cat is open to all."""
+    """Whether the caller could act for any user: with the API key, or because this Cat has none and is open to all."""
     if credential is not None and is_jwt(credential):
         return False
     key = get_env("CCAT_API_KEY")
     return not key or hmac.compare_digest((credential or "").encode(), key.encode())
 
 
-def _is_known(custom: Any, credential: str | None, named: str) -> bool:
-    """Whether the credential is somebody's who may do something else."""
+def _is_known(custom: Any, credential: str | None, user_id: str) -> bool:
+    """Whether the credential belongs to a user who has other permissions. `custom`: the admin's auth handler."""
     if credential is None:
         return False
     try:
         claims = jwt.decode(credential, get_env("CCAT_JWT_SECRET"), algorithms=[get_env("CCAT_JWT_ALGORITHM")])
     except jwt.InvalidTokenError:
         return any(
-            custom.authorize_user_from_credential("http", credential, resource, permission, user_id=named)
+            custom.authorize_user_from_credential("http", credential, resource, permission, user_id=user_id)
             for resource in AuthResource
             for permission in AuthPermission
         )

@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..detect import IS_CAT_1
-from .tokens import limit_token_counting, restore_token_counting
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.mad_hatter.decorators import plugin
@@ -14,17 +13,21 @@ if IS_CAT_1 or TYPE_CHECKING:
     lifespan = cheshire_cat_api.router.lifespan_context
 
 
-def when_deactivated(close: Callable[[], Coroutine[Any, Any, None]]) -> Any:
-    """A hook of the host, for its loader to find among the members of a module. It has `close` called on the event
-    loop when the Cat switches the plugin off."""
-    limit_token_counting()
+def when_deactivated(deactivate: Callable[[], None], close: Callable[[], Coroutine[Any, Any, None]]) -> Any:
+    """A hook for the host's loader to find among the members of a module. When the Cat switches the plugin off, the
+    hook calls `deactivate`, and has `close` called on the event loop.
+
+    The Cat calls the hook when the plugin is switched off in the panel and before it is removed. It does not when it
+    loads all plugins anew because an LLM was saved: then the plugin's modules, and its runtime, stay as they are.
+    """
 
     @plugin  # type: ignore[untyped-decorator, unused-ignore]
     def deactivated(_: Any) -> None:
-        # FastAPI puts the lifespan of each router that it was ever given before the Cat's own, and with it keeps the
-        # router and this plugin's modules. Nobody asks for lifespans any more: the Cat has been started.
+        # FastAPI wraps the application's lifespan into that of each router it is given, and so keeps the routers of
+        # this plugin and their modules. The lifespan from before is enough: it has begun, and is not looked up again.
         cheshire_cat_api.router.lifespan_context = lifespan
-        restore_token_counting()
+        deactivate()
+        # The Cat removes plugins on the event loop, and installs them over existing ones in a thread.
         asyncio.run_coroutine_threadsafe(close(), cheshire_cat_api.state.event_loop)
 
     return deactivated

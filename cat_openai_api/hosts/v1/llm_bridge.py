@@ -1,15 +1,15 @@
-"""The LLM of one run on Cat 1.9, so that the run can end while its LLM still thinks.
+"""The LLM of one run on Cat 1.9, so that the run can end while its LLM has not answered yet.
 
-The Cat's pipeline is synchronous and waits for its LLM in a thread. A thread cannot be woken from a read, so here
-the LLM is asked on the event loop, where a task can be cancelled, and the thread waits for what comes of it.
+The Cat's pipeline is synchronous and waits for its LLM in a thread. A thread cannot be interrupted while it reads from
+a socket. So the LLM's reply is read on the event loop, where a task can be cancelled, and the thread waits on a queue.
 """
 
 import asyncio
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import CancelScope
 
@@ -24,95 +24,104 @@ else:
     BaseChatModel = object
 
 
-MAX_AHEAD = 256
-"""Tokens that an LLM may be ahead of the client, who may read slowly; then its connection is not read."""
+MAX_CHUNKS_AHEAD = 256
+"""How far an LLM may be ahead of a client that reads slowly. Beyond that its connection is not read."""
 
 PAUSE_SECONDS = 0.01
 
+MakeStream: TypeAlias = Callable[[], AsyncGenerator[LLMChunk, None]]
+
 
 class RunEnded(BaseException):
-    """Nobody wants the reply any more. No `Exception`: LangChain and the Cat swallow those."""
+    """Nobody waits for the reply any more. No `Exception`: LangChain and the Cat swallow those."""
+
+
+ChunkQueue: TypeAlias = "queue.SimpleQueue[LLMChunk | BaseException | None]"
+"""Chunks, and last of all the exception that ended the stream, or None."""
 
 
 class AsyncLLMBridge:
-    """Asks LLMs on the event loop for a thread that runs the Cat's pipeline.
+    """Reads LLMs' replies on the event loop for a thread that runs the Cat's pipeline.
 
-    `unread`: how much of what was said nobody has read yet.
+    `unread`: how many events of the run the client has not read yet.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, unread: Callable[[], int]) -> None:
         self._loop = loop
         self._unread = unread
         self._ended = False
-        self._asking: set[CancelScope] = set()
+        self._scopes: set[CancelScope] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: set[queue.SimpleQueue[Any]] = set()
+        self._queues: set[ChunkQueue] = set()
 
     def end(self) -> None:
         """On the event loop: close the LLM's connection and have the thread raise `RunEnded`."""
         self._ended = True
-        for scope in self._asking:
+        for scope in self._scopes:
             scope.cancel()
-        for answers in self._waiting:
-            answers.put(RunEnded())
+        for chunks in self._queues:
+            chunks.put(RunEnded())
 
     def check(self) -> None:
+        """Raises `RunEnded`."""
         if self._ended:
             raise RunEnded
 
-    def ask(self, stream: Callable[[], Any]) -> Iterator[Any]:
-        """In the thread: what the asynchronous iterator made by `stream` yields. Raises what it raised."""
-        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    def iterate(self, make_stream: MakeStream) -> Iterator[LLMChunk]:
+        """In the thread: the chunks of the stream, which is made and read on the event loop. Raises what it raises,
+        and `RunEnded`."""
+        chunks: ChunkQueue = queue.SimpleQueue()
         # In an empty context: a connection keeps the one that it was opened in, and LangChain's holds the session.
-        self._loop.call_soon_threadsafe(self._start, stream, answers, context=Context())
+        self._loop.call_soon_threadsafe(self._start, make_stream, chunks, context=Context())
         while True:
-            answer = answers.get()
-            if answer is None:
+            chunk = chunks.get()
+            if chunk is None:
                 return
-            if isinstance(answer, BaseException):
-                raise answer
-            yield answer
+            if isinstance(chunk, BaseException):
+                raise chunk
+            yield chunk
 
-    def _start(self, stream: Callable[[], Any], answers: "queue.SimpleQueue[Any]") -> None:
+    def _start(self, make_stream: MakeStream, chunks: ChunkQueue) -> None:
         if self._ended:
-            answers.put(RunEnded())
+            chunks.put(RunEnded())
             return
-        self._waiting.add(answers)
-        task = self._loop.create_task(self._pump(stream, answers))
+        self._queues.add(chunks)
+        task = self._loop.create_task(self._read(make_stream, chunks))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, stream: Callable[[], Any], answers: "queue.SimpleQueue[Any]") -> None:
-        # Not the task itself is cancelled: that breaks off what HTTP clients do to close a connection, if they are
-        # just about it, and then it stays open for good.
+    async def _read(self, make_stream: MakeStream, chunks: ChunkQueue) -> None:
+        # The scope is cancelled and not the task: HTTP clients close a connection in a scope that is shielded from
+        # such a cancellation, but not from that of the task, which would leave the connection open for good.
         with CancelScope() as scope:
-            self._asking.add(scope)
+            self._scopes.add(scope)
             if not self._ended:
-                await self._put_answers(stream, answers)
-        self._asking.discard(scope)
-        self._waiting.discard(answers)
+                await self._put_chunks(make_stream, chunks)
+        self._scopes.discard(scope)
+        self._queues.discard(chunks)
 
-    async def _put_answers(self, stream: Callable[[], Any], answers: "queue.SimpleQueue[Any]") -> None:
+    async def _put_chunks(self, make_stream: MakeStream, chunks: ChunkQueue) -> None:
+        """The loop runs for every token."""
         try:
-            # A run may end between two answers: what is not closed then is closed by nobody.
-            async with aclosing(stream()) as said:
-                async for answer in said:
-                    answers.put(answer)
-                    # An LLM that is quick never waits by itself, and nobody else would have the event loop.
+            # A run may end between two chunks. Without `aclosing` nobody would close the stream then.
+            async with aclosing(make_stream()) as stream:
+                async for chunk in stream:
+                    chunks.put(chunk)
+                    # A fast LLM never waits by itself, and nothing else would run on the event loop.
                     await asyncio.sleep(0)
-                    while answers.qsize() + self._unread() > MAX_AHEAD:  # noqa: ASYNC110 (a queue has no event)
+                    while chunks.qsize() + self._unread() > MAX_CHUNKS_AHEAD:  # noqa: ASYNC110 (a queue has no event)
                         await asyncio.sleep(PAUSE_SECONDS)
         except Exception as error:
-            answers.put(error)
+            chunks.put(error)
         else:
-            answers.put(None)
+            chunks.put(None)
 
 
 class LLMOfRun(BaseChatModel):
-    """Stands in for the Cat's chat model in one run. Everything else about it is the model's own.
+    """Stands in for the Cat's chat model in one run. All its other attributes are the model's.
 
-    `usages`: gets what the model reports of each call, or None. `feed`: gets all that the model says in place
-    of who asked it, who gets text only.
+    `usages`: gets the usage that the model reports for each call, or None. `feed`: gets all chunks; the caller gets
+    only their text then.
     """
 
     model: Any
@@ -138,35 +147,35 @@ class LLMOfRun(BaseChatModel):
         return self.bind(**self.model.bind_tools(tools, **options).kwargs)
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Any:
-        return _with_whole_characters(generate_from_stream(self._stream(messages, stop, run_manager, **options)))
+        return _join_surrogates(generate_from_stream(self._stream(messages, stop, run_manager, **options)))
 
     def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Iterator[Any]:
         """The loop runs for every token."""
         usage = None
         try:
-            for said in self.bridge.ask(lambda: stream_chat(self.model, messages, stop, self.parameters, options)):
-                usage = said.usage or usage
-                chunk = said.chunk if self.feed or not said.calls else _with_calls(said)
+            for chunk in self.bridge.iterate(lambda: stream_chat(self.model, messages, stop, self.parameters, options)):
+                usage = chunk.usage or usage
+                generation = chunk.generation if self.feed or not chunk.calls else _with_calls(chunk)
                 if run_manager:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    run_manager.on_llm_new_token(generation.text, chunk=generation)
                 if self.feed:
-                    self.feed(said)
-                yield chunk
+                    self.feed(chunk)
+                yield generation
         finally:
             self.usages.append(usage)
 
 
-def _with_calls(said: LLMChunk) -> Any:
-    calls = [dict(zip(("index", "id", "name", "args"), call, strict=True)) for call in said.calls]
-    return ChatGenerationChunk(message=AIMessageChunk(content=said.chunk.text, tool_call_chunks=calls))
+def _with_calls(chunk: LLMChunk) -> Any:
+    calls = [dict(zip(("index", "id", "name", "args"), call, strict=True)) for call in chunk.calls]
+    return ChatGenerationChunk(message=AIMessageChunk(content=chunk.generation.text, tool_call_chunks=calls))
 
 
-def _with_whole_characters(result: Any) -> Any:
-    """Join the halves of characters that an LLM sent in two chunks: the Cat prints its replies, and fails at half
-    ones."""
+def _join_surrogates(result: Any) -> Any:
+    """Join the two halves of a character that an LLM sent in two chunks: the Cat prints its replies, and printing
+    half a character raises an exception."""
     for generation in result.generations:
         content = generation.message.content
         if isinstance(content, str) and not content.isascii():
-            whole = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-            generation.message.content = generation.text = whole
+            joined = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            generation.message.content = generation.text = joined
     return result

@@ -13,18 +13,19 @@ if IS_CAT_1 or TYPE_CHECKING:
     from cat.looking_glass.cheshire_cat import CheshireCat
 
 THREAD = "openai-api-memory"
+"""Beginning of the name of the thread in which the vector database is used."""
 
 
 def confine_vector_memory() -> None:
     """Have the Cat's embedded vector database used in one thread only, by the Cat's own chat too.
 
-    It is not made for threads: two chats at once break it, for all users, until the Cat is started again. A lock
-    would do, but a search takes room for several copies of all vectors, and glibc keeps such room for each of many
-    threads: with 1,000 texts and nine chats at once some 180 MiB, for good.
+    The database is not made for threads: two chats at once break it, for all users, until the Cat is started again.
+    A lock would prevent that as well. But a search allocates several copies of all vectors, and glibc keeps that
+    memory for each of many threads: with 1,000 texts and nine chats at once some 180 MiB, for good.
 
-    The host has one client of that database for as long as it runs, and so the guard stays when the plugin is
-    switched off: runs that are under way still need it, and the same one as those that begin when it is on again.
-    A database on a server is left alone.
+    The host has one client of the database for as long as it runs. Its methods stay wrapped when the plugin is
+    switched off: runs that are under way still need that, and need the same thread as runs that begin when the plugin
+    is on again. A database on a server is left alone.
     """
     vectors = CheshireCat().memory.vectors
     client = vectors.local_vector_db
@@ -32,7 +33,7 @@ def confine_vector_memory() -> None:
         return
     thread = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
     for name, _ in getmembers(type(client), isfunction):
-        # It is closed when the interpreter ends, and no thread can be asked then.
+        # `close` is called when the interpreter ends; an executor takes no calls then.
         if not name.startswith("_") and name != "close":
             setattr(client, name, _in_thread(thread, getattr(client, name)))
 

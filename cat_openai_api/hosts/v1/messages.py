@@ -1,4 +1,4 @@
-"""The client's turns as messages of Cat 1.9: what its plugins find in the history, and its LLM in the prompt."""
+"""The client's turns as messages of Cat 1.9: as plugins see them in the history, and as the LLM gets them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ else:
 
 
 class UserTurn(UserMessage):
-    """A user's turn. The Cat's own message has a place for all of the text, the first image and the first audio."""
+    """A user's turn. The Cat's own message has fields for the text, one image and one audio: the first of each."""
 
     _turn: Turn = PrivateAttr()
 
@@ -27,18 +27,20 @@ class UserTurn(UserMessage):
         self._turn = turn
 
     def langchainfy(self) -> Any:
-        """The parts in order; where a hook has changed the message, first what the hook left."""
+        """The parts in order. Where a hook has changed the message: what the hook left in its fields, and then the
+        parts that have no field there."""
         turn = self._turn
         if (self.text, self.image, self.audio) == _for_plugins(turn):
             content = [wire_part(part) for part in _joined(turn.parts)]
         else:
-            gone = [_first(turn, Image), None if self.audio == _for_plugins(turn)[2] else _first(turn, Audio)]
-            others = [part for part in turn.parts if not isinstance(part, str) and all(part is not one for one in gone)]
+            # The Cat's own message converts its image, but not its audio: one that no hook has changed is added here.
+            in_fields = [_first(turn, Image), None if self.audio == _for_plugins(turn)[2] else _first(turn, Audio)]
+            others = [part for part in turn.parts if not isinstance(part, str) and not _is_in(part, in_fields)]
             content = [*super().langchainfy().content, *map(wire_part, others)]
         return HumanMessage(name=self.who, content=content or ("" if turn.parts else []))
 
     def __repr_args__(self) -> Any:
-        """For the Cat's log, which has no use for megabytes of base64."""
+        """The Cat writes the message to its log: without megabytes of base64."""
         for name, value in super().__repr_args__():
             yield name, f"{value[:40]}…" if name in {"image", "audio"} and value else value
 
@@ -57,7 +59,7 @@ class AssistantTurn(CatMessage):
         return self._turn.calls
 
     def langchainfy(self) -> Any:
-        """The calls stand there twice: parsed, as most LLMs of LangChain take them, and word for word."""
+        """The calls are in the message twice: parsed, as most of LangChain's classes take them, and as they came."""
         if not self.calls:
             return super().langchainfy()
         parsed = [(call, parse_arguments(call.arguments)) for call in self.calls]
@@ -77,7 +79,7 @@ class AssistantTurn(CatMessage):
 
 
 class ToolTurn(ConversationMessage):
-    """What one of the client's functions returned."""
+    """The result of one of the client's functions."""
 
     who: str = "Tool"
 
@@ -109,21 +111,21 @@ def messages_of(turns: Sequence[Turn], user_id: str) -> list[Any]:
     return messages
 
 
-def for_llm(messages: Sequence[Any]) -> list[Any]:
-    """The messages as LangChain's, without those that no LLM takes: those with nothing in them, and results whose
-    calls a plugin has cut off."""
-    called: set[str] = set()
-    taken = []
+def langchain_messages(messages: Sequence[Any]) -> list[Any]:
+    """The messages for the LLM, without those that no provider accepts: empty ones, and results whose calls a plugin
+    has removed from the history."""
+    call_ids: set[str] = set()
+    converted = []
     for message in messages:
         if isinstance(message, AssistantTurn):
-            called.update(call.id for call in message.calls)
-        if not isinstance(message, ToolTurn) or message.call_id in called:
-            taken.append(message.langchainfy())
-    return [message for message in taken if message.content != []]
+            call_ids.update(call.id for call in message.calls)
+        if not isinstance(message, ToolTurn) or message.call_id in call_ids:
+            converted.append(message.langchainfy())
+    return [message for message in converted if message.content != []]
 
 
 def _for_plugins(turn: Turn) -> tuple[str, str | None, str | None]:
-    """Text, image and audio of the Cat's own message."""
+    """Text, image and audio, as the fields of the Cat's own message have them."""
     image, audio = _first(turn, Image), _first(turn, Audio)
     return turn.text, image and image.url, audio and f"data:audio/{audio.format};base64,{audio.data}"
 
@@ -132,8 +134,13 @@ def _first(turn: Turn, kind: type[Any]) -> Any:
     return next((part for part in turn.parts if isinstance(part, kind)), None)
 
 
+def _is_in(part: Part, parts: Sequence[Part | None]) -> bool:
+    """Whether it is one of the objects: two parts may be equal."""
+    return any(part is each for each in parts)
+
+
 def _joined(parts: Sequence[Part]) -> list[Part]:
-    """Neighbouring texts as one, as the Cat sees them; empty ones left out."""
+    """Adjacent texts as one, as in the Cat's own message; empty ones are left out."""
     joined: list[Part] = []
     for part in parts:
         if isinstance(part, str) and joined and isinstance(joined[-1], str):

@@ -1,8 +1,9 @@
-"""A session of Cat 1.9 for one run: its memory, its LLM, and what comes of it."""
+"""A session of Cat 1.9 for one run: its memory, its LLM and its events."""
 
 import asyncio
-import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,12 @@ from ..port import Run
 from ..shared.client_calls import ClientCalls, step_for
 from ..shared.event_channel import EventChannel
 from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
-from .chat_models import LLMChunk, Parameters, takes_json
+from .chat_models import LLMChunk, Parameters, supports_json_format
 from .llm_bridge import AsyncLLMBridge, LLMOfRun, RunEnded
-from .messages import UserTurn, for_llm, messages_of
+from .messages import UserTurn, langchain_messages, messages_of
 from .state import load_from_cache, restore, state_of, update_cache
 
 if IS_CAT_1 or TYPE_CHECKING:
-    from cat.agents.memory_agent import MemoryAgent
     from cat.log import log
     from cat.looking_glass.cheshire_cat import CheshireCat
     from cat.looking_glass.stray_cat import StrayCat
@@ -35,16 +35,16 @@ else:
 
 
 class UnknownFunction(Exception):
-    """The LLM called what nobody has offered it."""
+    """The LLM called a function that it was not offered."""
 
 
 class Memory(WorkingMemory):
-    """The working memory of one run. The Cat's own forgets all but the last 20 messages."""
+    """The working memory of one run. The Cat's own keeps the last 20 messages only."""
 
     history: list[Any] = Field(default_factory=list)
 
     _after_question: list[Any] = PrivateAttr(default_factory=list)
-    """Calls of the client's functions and their results, where the run goes on with those."""
+    """Calls of the client's functions and their results, where the run continues after these."""
 
     def update_history(self, message: Any) -> None:
         self.history = [*self.history, message]
@@ -52,13 +52,13 @@ class Memory(WorkingMemory):
             self.history += self._after_question
 
     def langchainfy_chat_history(self, latest_n: int | None = None) -> list[Any]:
-        return for_llm(self.history)
+        return langchain_messages(self.history)
 
 
 class Session(StrayCat):
-    """The conversation is the client's, and what the Cat sends goes to nobody's web socket.
+    """The conversation is the client's, and events go to `channel` instead of the user's web socket.
 
-    The run's question is the last turn of the user, also where the client's functions have been called since.
+    The question of the run is the last turn of the user, also where the client's functions were called after it.
     """
 
     def __init__(
@@ -73,7 +73,9 @@ class Session(StrayCat):
         self._turns = run.conversation.turns
         self._keys = transcript_keys(run.person, run.model, self._turns)
         self._has_state = False
-        self._asked = max((place for place, turn in enumerate(self._turns) if turn.role == "user"), default=-1)
+        self._question = max((index for index, turn in enumerate(self._turns) if turn.role == "user"), default=-1)
+        self._main_prompts = 0
+        self._thread = threading.local()
         self._usages: list[Usage | None] = []
         self._calls = ClientCalls(run.functions)
         self._refusal: list[str] = []
@@ -81,27 +83,27 @@ class Session(StrayCat):
         self._fingerprint: str | None = None
         super().__init__(run.person.identity)
 
-    def answer(self) -> Any:
-        """In a thread: the Cat's message, or a dict that tells of an error."""
-        question = self._turns[self._asked] if self._asked >= 0 else Turn("user", ())
+    def run_pipeline(self) -> Any:
+        """In a thread: returns the Cat's message, or a dict for an error."""
+        question = self._turns[self._question] if self._question >= 0 else Turn("user", ())
         try:
-            self._find_state()
+            self._restore_state()
             reply = self.run(UserTurn(question, self.user_id), return_message=True)
             self.bridge.check()
         except RunEnded:
-            # Of a reply that was cut the client may have the beginning.
-            self._keep_state(self._channel.text())
+            # The client may have the beginning of the reply.
+            self._store_state(self._channel.text())
             return {"error": "ended"}
         except BaseException as error:
             # The Cat catches each Exception; its tokenizer panics with something else at very long words.
             log.error(f"OpenAI API: the Cat's pipeline ended with {type(error).__name__}")
             return {"error": "broken"}
         if not isinstance(reply, dict):
-            self._keep_state(reply.text)
+            self._store_state(reply.text)
         return reply
 
-    def whole(self, text: str) -> list[Event]:
-        """The reply at once, `text` what the hooks left of it."""
+    def reply_events(self, text: str) -> list[Event]:
+        """The events of the whole reply at once. `text`: as the pipeline's hooks left it."""
         refusal = "".join(self._refusal)
         return [
             *([Fingerprint(self._fingerprint)] if self._fingerprint else []),
@@ -114,47 +116,48 @@ class Session(StrayCat):
         return End(EARLY_FINISH_REASONS.get(self._finish_reason), total(self._usages))
 
     @property
-    def _goes_on(self) -> bool:
-        """Whether the turn has been begun by a request before, which the client's functions have answered."""
-        return self._asked < len(self._turns) - 1
+    def _continues_turn(self) -> bool:
+        """Whether an earlier request began this turn and ended with calls of the client's functions."""
+        return self._question < len(self._turns) - 1
 
     def load_working_memory_from_cache(self) -> None:
         messages = messages_of(self._turns, self.user_id)
-        self.working_memory = Memory(history=messages[: max(self._asked, 0)])
-        self.working_memory._after_question = messages[self._asked + 1 :]
+        self.working_memory = Memory(history=messages[: max(self._question, 0)])
+        self.working_memory._after_question = messages[self._question + 1 :]
 
     def update_working_memory_cache(self) -> None:
-        """The client keeps the conversation; the user's own chat stays as it is."""
+        """Nothing: the client has the conversation, and the user's own chat with the Cat stays as it is."""
 
-    def _find_state(self) -> None:
-        """That after the last calls, where the turn goes on, or else that before the question."""
-        concurrency_limit = [place for place, turn in enumerate(self._turns) if turn.role == "assistant"]
-        before = [place for place in concurrency_limit if place < self._asked]
-        for place in (concurrency_limit[-1:] if self._goes_on else []) + before[-1:]:
-            if kept := find_state(_replies(load_from_cache(self.cache, self._keys[place])), self._turns[place]):
+    def _restore_state(self) -> None:
+        """The state after the last calls, where the turn continues after them, or else that before the question."""
+        replies = [index for index, turn in enumerate(self._turns) if turn.role == "assistant"]
+        before = [index for index in replies if index < self._question]
+        for index in (replies[-1:] if self._continues_turn else []) + before[-1:]:
+            if stored := find_state(_states(load_from_cache(self.cache, self._keys[index])), self._turns[index]):
                 self._has_state = True
-                state, self.openai_api_tools_output = kept.state
+                state, self.openai_api_tools_output = stored.state
                 restore(state, self.working_memory, self)
                 return
 
-    def _keep_state(self, reply: str) -> None:
-        """Keep what this run leaves beside the messages, for the one after `reply` and its calls."""
+    def _store_state(self, reply: str) -> None:
+        """Store what this run leaves in the working memory beside the messages, for the run after `reply` and its
+        calls."""
         calls = self._calls.tool_calls()
         try:
             state = state_of(self.working_memory)
-        except Exception:  # a plugin may keep anything in there
+        except Exception:  # a plugin may put anything in there
             log.error("OpenAI API: the working memory cannot be copied, the next turn begins without it")
             return
         tools_output = self._tools_output() if calls else ""
         if self._run.remember and (state or tools_output or self._has_state):
-            kept = StoredState(reply, call_signatures(calls), (state, tools_output))
+            added = StoredState(reply, call_signatures(calls), (state, tools_output))
 
-            def with_this(replies: Any) -> Any:
-                return [(one.reply, one.called, one.state) for one in add_state(_replies(replies), kept)]
+            def add(stored: Any) -> Any:
+                return [(each.reply, each.called, each.state) for each in add_state(_states(stored), added)]
 
             try:
-                update_cache(self.cache, self._keys[-1], with_this)
-            except Exception:  # the storage's own, whichever it is: the reply is there all the same
+                update_cache(self.cache, self._keys[-1], add)
+            except Exception:  # the storage's own, whichever it is: the client gets the reply all the same
                 log.error("OpenAI API: the working memory cannot be kept, the next turn begins without it")
 
     def _tools_output(self) -> str:
@@ -170,11 +173,11 @@ class Session(StrayCat):
 
     def _store_user_message_in_episodic_memory(self, user_message_text: str) -> None:
         self.bridge.check()
-        if self._run.remember and not self._goes_on:
+        if self._run.remember and not self._continues_turn:
             super()._store_user_message_in_episodic_memory(user_message_text)
 
     def _StrayCat__send_ws_json(self, data: Any) -> None:
-        """All that the Cat and its plugins send, tokens and notifications, comes through here."""
+        """All that the Cat and its plugins send, tokens and notifications, passes through here."""
         self.bridge.check()
         if data["type"] == "chat_token" and data["content"]:
             self._send(Text(data["content"]))
@@ -183,43 +186,61 @@ class Session(StrayCat):
 
     @property
     def mad_hatter(self) -> Any:
-        """What chooses a tool for a run looks here for those that there are."""
+        """The host's agent that chooses a tool takes the tools from here."""
         mad_hatter = CheshireCat().mad_hatter
-        return _HeardTools(mad_hatter, self._send) if self._run.with_steps else mad_hatter
+        return _ToolsWithSteps(mad_hatter, self._send) if self._run.with_steps else mad_hatter
 
     def _send(self, event: Event) -> None:
         self._loop.call_soon_threadsafe(self._channel.put, event)
 
+    @contextmanager
+    def openai_api_main_prompt(self) -> Iterator[None]:
+        """While the Cat asks its LLM for the reply itself: see `main_prompt`. It may do so in another thread."""
+        self._main_prompts += 1
+        try:
+            yield
+        finally:
+            self._main_prompts -= 1
+
+    def llm(self, *args: Any, **kwargs: Any) -> Any:
+        """A plugin's own question to the LLM. It is not the main prompt, also where a plugin asks it within that."""
+        outer = getattr(self._thread, "is_in_llm", False)
+        self._thread.is_in_llm = True
+        try:
+            return super().llm(*args, **kwargs)
+        finally:
+            self._thread.is_in_llm = outer
+
     @property
     def _llm(self) -> Any:
-        """For the main prompt with all that the client wants of it; elsewhere with its sampling alone."""
+        """The Cat's LLM with the client's sampling parameters; for the main prompt with functions and format too."""
         llm = CheshireCat()._llm
         if not isinstance(llm, BaseChatModel):
             return llm
         run, feed = self._run, None
         parameters = Parameters(sampling=run.sampling)
-        if isinstance(sys._getframe(1).f_locals.get("self"), MemoryAgent):
-            parameters, feed = Parameters(run.sampling, run.functions, run.format), self._hear
+        if self._main_prompts and not getattr(self._thread, "is_in_llm", False):
+            parameters, feed = Parameters(run.sampling, run.functions, run.format), self._feed
         return LLMOfRun(model=llm, bridge=self.bridge, parameters=parameters, usages=self._usages, feed=feed)
 
-    def _hear(self, said: LLMChunk) -> None:
-        """What the LLM says beside text to the main prompt. This runs for every token."""
-        if said.system_fingerprint and said.system_fingerprint != self._fingerprint:
-            self._fingerprint = said.system_fingerprint
-            self._send(Fingerprint(said.system_fingerprint))
-        if said.refusal:
-            self._refusal.append(said.refusal)
-            self._send(Refusal(said.refusal))
-        for call in said.calls:
+    def _feed(self, chunk: LLMChunk) -> None:
+        """A chunk of the LLM's reply to the main prompt: its text goes another way. This runs for every token."""
+        if chunk.system_fingerprint and chunk.system_fingerprint != self._fingerprint:
+            self._fingerprint = chunk.system_fingerprint
+            self._send(Fingerprint(chunk.system_fingerprint))
+        if chunk.refusal:
+            self._refusal.append(chunk.refusal)
+            self._send(Refusal(chunk.refusal))
+        for call in chunk.calls:
             if delta := self._calls.feed(*call):
                 self._send(delta)
             elif not self._calls.is_client_call(call[0]):
                 raise UnknownFunction(call[2])
-        self._finish_reason = said.finish_reason or self._finish_reason
+        self._finish_reason = chunk.finish_reason or self._finish_reason
 
 
-class _HeardTools:
-    """Stands in for the Cat's MadHatter: its tools, each of which tells when it is called."""
+class _ToolsWithSteps:
+    """Stands in for the Cat's MadHatter: each of its tools sends a `Step` when it is called."""
 
     def __init__(self, mad_hatter: Any, send: Callable[[Event], None]) -> None:
         self._mad_hatter = mad_hatter
@@ -230,23 +251,23 @@ class _HeardTools:
 
     @property
     def procedures(self) -> list[Any]:
-        return [self._heard(tool) if isinstance(tool, CatTool) else tool for tool in self._mad_hatter.procedures]
+        return [self._with_step(tool) if isinstance(tool, CatTool) else tool for tool in self._mad_hatter.procedures]
 
-    def _heard(self, tool: Any) -> Any:
-        own = tool.func
+    def _with_step(self, tool: Any) -> Any:
+        original = tool.func
 
         def func(argument: Any, *args: Any, **kwargs: Any) -> Any:
             self._send(step_for(tool.name, str(argument)))
-            return own(argument, *args, **kwargs)
+            return original(argument, *args, **kwargs)
 
-        heard = copy(tool)
-        heard.func = func
-        return heard
+        with_step = copy(tool)
+        with_step.func = func
+        return with_step
 
 
 def _instructions(run: Run) -> list[str]:
-    """The client's, and the form of the reply where the LLM takes it in no other way."""
-    if run.format is None or takes_json(CheshireCat()._llm):
+    """The client's, and one for the format of the reply where the LLM's class has no field for it."""
+    if run.format is None or supports_json_format(CheshireCat()._llm):
         return list(run.conversation.instructions)
     return [*run.conversation.instructions, json_instruction(run.format)]
 
@@ -256,6 +277,6 @@ def _as_template(texts: list[str]) -> str:
     return "".join("\n\n" + text.replace("{", "{{").replace("}", "}}") for text in texts)
 
 
-def _replies(kept: Any) -> list[StoredState]:
+def _states(stored: Any) -> list[StoredState]:
     """From plain types: the Cat's cache may pickle them."""
-    return [StoredState(*one) for one in kept or ()]
+    return [StoredState(*each) for each in stored or ()]

@@ -1,43 +1,31 @@
 """How Cheshire Cat 1.9 counts tokens for its own records, in the thread of each run."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ...tokens.counting import BLOCKING_CHARACTERS
 from ...tokens.vocabulary import EstimatingTokenizer, TiktokenTokenizer, Tokenizer
-from ..detect import IS_CAT_1
-
-if IS_CAT_1 or TYPE_CHECKING:
-    import tiktoken
-    from cat.looking_glass import callbacks, stray_cat
 
 
-class _Encoding:
-    """As the host uses it: the number of tokens is all that counts."""
+class LimitedTiktoken:
+    """In place of the module `tiktoken` where the Cat counts tokens: long texts are estimated.
 
+    The Cat's tiktoken takes minutes for 100,000 emoji, and no thread can be stopped. It raises an exception for a
+    million letters without a space, and for the text `<|endoftext|>`.
+    """
+
+    def __init__(self, _: Any) -> None:
+        """The argument is the module that the Cat uses otherwise: see `Replacement`."""
+
+    def get_encoding(self, name: str) -> "_LimitedEncoding":
+        return _LimitedEncoding(name)
+
+
+class _LimitedEncoding:
     def __init__(self, name: str) -> None:
         self._exact = TiktokenTokenizer(name)
 
     def encode(self, text: str) -> Sequence[int]:
+        """As many numbers as there are tokens: the Cat counts them and nothing else."""
         tokenizer: Tokenizer = self._exact if len(text) <= BLOCKING_CHARACTERS else EstimatingTokenizer()
         return range(tokenizer.count(text))
-
-
-class _Tiktoken:
-    def get_encoding(self, name: str) -> _Encoding:
-        return _Encoding(name)
-
-
-def limit_token_counting() -> None:
-    """Have long texts estimated, in the Cat's own chat too.
-
-    The Cat's tiktoken takes minutes for 100,000 emoji, which nothing can stop, and raises for a million letters
-    without a space and for the text `<|endoftext|>`.
-    """
-    for module in (callbacks, stray_cat):
-        module.tiktoken = _Tiktoken()
-
-
-def restore_token_counting() -> None:
-    for module in (callbacks, stray_cat):
-        module.tiktoken = tiktoken

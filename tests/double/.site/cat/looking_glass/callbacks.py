@@ -1,5 +1,6 @@
 from typing import Any
 
+import tiktoken  # noqa: F401  the real one counts tokens with it
 from langchain_core.callbacks import BaseCallbackHandler
 
 

@@ -2,6 +2,7 @@ import asyncio
 import time
 from typing import Any, Literal, get_args
 
+import tiktoken  # noqa: F401  the real one counts tokens with it
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
