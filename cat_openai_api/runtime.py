@@ -69,7 +69,7 @@ class Runtime:
         for part in (self.admission, self.metrics, self.host):
             try:
                 await part.close()
-            except Exception:  # of a library: the other parts are closed all the same
+            except Exception:  # noqa: PERF203  of a library: the other parts are closed all the same
                 self.host.log_error(f"OpenAI API: {type(part).__name__} could not be closed")
 
 
