@@ -1,8 +1,8 @@
-"""`make bench`: what the plugin costs on the way from the LLM to the client.
+"""`make bench`: the latency and throughput that the plugin adds between the LLM and the client.
 
-The same reply of the same upstream LLM is read three ways in one run, in turn: from the upstream itself, from
-the Cat's own stream (`/agents/default/message`) and through the plugin. Printed are medians, their spread (the
-middle half of the rounds) and ratios; only the ratios mean anything on another machine.
+Each round reads the same reply of the same upstream LLM in three ways: directly from the upstream, from the Cat's own
+stream (`/agents/default/message`) and through the plugin. It prints medians with quartiles, and ratios; only the ratios
+are meaningful on another machine.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from host import KEY, Cat, make_cat
 from upstream import Upstream, script
 
 ALLOWED_DELAY_MS = 3.0
-"""By which the plugin's first token may follow the one of the Cat's own stream."""
+"""How much later the plugin's first token may come than that of the Cat's own stream."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to the LLM. `mark`: bytes that each chunk with content has once."""
+    """One way to read the reply. `mark`: bytes that each chunk with content contains once."""
 
     name: str
     url: str
@@ -37,7 +37,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Reading:
-    """Seconds from the request to its first content, and chunks in a second from there on."""
+    """Seconds from the request to the first content, and chunks per second from then on."""
 
     first: float
     rate: float
@@ -67,7 +67,7 @@ def ways(cat: Cat, upstream: Upstream, chunks: int) -> list[Way]:
 
 
 async def read(way: Way, chunks: int) -> Reading:
-    """One stream over a connection of its own, with next to nothing done in this process."""
+    """Read one stream over a new connection, with as little work in this process as possible."""
     host, _, path = way.url.removeprefix("http://").partition("/")
     name, _, port = host.partition(":")
     body = json.dumps(way.body).encode()
@@ -91,7 +91,7 @@ async def read(way: Way, chunks: int) -> Reading:
     ended = time.perf_counter()
     writer.close()
     counted = b"".join(pieces).replace(b" ", b"").count(way.mark.replace(b" ", b""))
-    # Chunked encoding may cut a mark in two; more than a few missing is another matter.
+    # Chunked transfer encoding may split a few marks, but not more than these.
     if counted < chunks * 0.99:
         raise RuntimeError(f"{way.name} sent {counted} of {chunks} chunks")
     return Reading(first - started, chunks / (ended - first))
@@ -104,7 +104,7 @@ async def rounds(all_ways: list[Way], count: int, chunks: int, at_once: int) -> 
             started = time.perf_counter()
             together = await asyncio.gather(*(read(way, chunks) for _ in range(at_once)))
             elapsed = time.perf_counter() - started
-            # The first round warms everything up.
+            # The first round is a warm-up.
             if number:
                 first = statistics.median(reading.first for reading in together)
                 rate = together[0].rate if at_once == 1 else at_once * chunks / elapsed

@@ -1,4 +1,4 @@
-"""A Cat's home folder for development: its config or code, its own starter plugins, and this plugin linked in."""
+"""A Cat's home folder for development: its config or code, its starter plugins, and this plugin as links."""
 
 import hashlib
 import importlib.util
@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = "cat_openai_api"
-KEPT_V1 = ("data", "static", "plugins")
-"""What Cheshire Cat 1.9 stores, in folders between those of its code."""
+DATA_FOLDERS_V1 = ("data", "static", "plugins")
+"""Folders in which Cheshire Cat 1.9 stores data, next to those of its code."""
 
 CONFIG = '''\
 """Written by `make run` at every start: changes made here are lost."""
@@ -18,7 +18,7 @@ import os
 
 URL = os.environ.get("CCAT_URL", "http://localhost:1865")
 API_KEY = os.environ.get("CCAT_API_KEY") or "meow"
-# The Cat's own default for the key "meow"; a key of your own is worth little beside a well-known secret.
+# With the key "meow" this is the Cat's default; with another key the secret must not be the well-known default.
 JWT_SECRET = f"{API_KEY}_jwt"
 DEBUG = False
 TELEMETRY = False
@@ -27,7 +27,7 @@ LOG_LEVEL = "INFO"
 
 
 def prepare(home: Path) -> None:
-    """Make the home, or bring an existing one up to date; what the Cat stores in it stays."""
+    """Create the home, or update an existing one; the Cat's data stay."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)  # its database holds the LLM's key
     (home / "config.py").write_text(CONFIG, encoding="utf-8")
     plugins = home / "plugins"
@@ -40,17 +40,17 @@ def prepare_v1(home: Path, core: Path) -> None:
     """The same for Cheshire Cat 1.9, which runs from a copy of its checkout's folder `core`."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     _copy_core(home, core)
-    for name in KEPT_V1:
+    for name in DATA_FOLDERS_V1:
         (home / "cat" / name).mkdir(exist_ok=True)
     _link_plugin(home / "cat" / "plugins" / PLUGIN)
 
 
 def _copy_core(home: Path, core: Path) -> None:
-    """Copy the Cat's code unless the home has it already; what a Cat has stored stays where it is."""
+    """Copy the Cat's code unless the home has it already; the Cat's data stay."""
     files = {Path("pyproject.toml"): (core / "pyproject.toml").read_bytes()}
     for file in sorted((core / "cat").rglob("*")):
         name = file.relative_to(core)
-        if file.is_file() and name.parts[1] not in KEPT_V1 and "__pycache__" not in name.parts:
+        if file.is_file() and name.parts[1] not in DATA_FOLDERS_V1 and "__pycache__" not in name.parts:
             files[name] = file.read_bytes()
     digest = hashlib.sha256(repr(files).encode()).hexdigest()
     mark = home / ".core"
@@ -59,7 +59,7 @@ def _copy_core(home: Path, core: Path) -> None:
     mark.unlink(missing_ok=True)
     (home / "cat").mkdir(exist_ok=True)
     for entry in (home / "cat").iterdir():
-        if entry.name in KEPT_V1:
+        if entry.name in DATA_FOLDERS_V1:
             continue
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -72,7 +72,7 @@ def _copy_core(home: Path, core: Path) -> None:
 
 
 def _copy_starters(plugins: Path) -> None:
-    """The Cat does this itself, but only while there is no plugins folder, and ours has to be in it."""
+    """Copy the starter plugins. The Cat does this only if there is no plugins folder, but this plugin needs one."""
     cat = importlib.util.find_spec("cat")
     if cat is None or cat.origin is None:
         raise RuntimeError("cheshire-cat-ai is not installed here")
@@ -89,7 +89,7 @@ def _copy_starters(plugins: Path) -> None:
 def _link_plugin(folder: Path) -> None:
     """Link what is in the checkout into a real folder.
 
-    Never link the checkout as a whole: "remove plugin" in the Cat empties the folder behind such a link.
+    Never link the checkout as a whole: "remove plugin" in the Cat deletes the files in the folder behind such a link.
     """
     if folder.is_symlink():
         folder.unlink()
@@ -98,6 +98,6 @@ def _link_plugin(folder: Path) -> None:
         if link.is_symlink():
             link.unlink()
     for entry in ROOT.iterdir():
-        # Its settings are the Cat's own, also where the checkout is the plugin of another Cat.
+        # This Cat has its own settings.json, even if the checkout is used as a plugin of another Cat.
         if not entry.name.startswith((".", "__", "settings.json")):
             (folder / entry.name).symlink_to(os.path.relpath(entry, folder))

@@ -1,9 +1,8 @@
-"""A storyteller behind the OpenAI API, so that a Cat can talk on a machine without any LLM account.
+"""A demo LLM with OpenAI's API, for a Cat on a machine without an account at an LLM provider.
 
 `make run` starts it when no real model is configured. By itself: `.venv/bin/python .dev/demo_llm.py`.
-It invents nothing: it picks one of a few tales, and says so. Functions that the user's message names it calls, and
-JSON that is asked for it makes of the tale: in a small way, and without understanding anything. Its embeddings tell
-which words two texts share.
+It generates nothing: it replies with one of a few tales, and says that it is a demo. It calls functions that the user's
+message names, and fills a requested JSON schema with words of the tale. Its embeddings are word counts.
 """
 
 import argparse
@@ -31,7 +30,7 @@ from starlette.routing import Route
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from upstream import (  # type: ignore[import-not-found]  # mypy is not told of tests/
+from upstream import (  # type: ignore[import-not-found]  # tests/ is not on mypy's path
     EMBEDDING_SIZE,
     Values,
     embedding,
@@ -43,7 +42,7 @@ from upstream import (  # type: ignore[import-not-found]  # mypy is not told of 
 MODEL = "storyteller"
 EMBEDDER = "word-embedder"
 PAUSE_SECONDS = 0.03
-LONGEST_ECHO = 100
+MAX_ECHO = 100
 
 TALES = (
     """A teapot in the corner of the wood had been pouring since breakfast, and nobody could find where the \
@@ -108,7 +107,7 @@ class ChatRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer in advance. Every word counts as one token."""
+    """A complete reply. Each word counts as one token."""
 
     words: list[str]
     finish_reason: str
@@ -125,64 +124,69 @@ class Reply:
 
 
 def compose(request: ChatRequest) -> Reply:
-    """Raises ValueError, TypeError, LookupError or AttributeError for functions or a schema that make no sense."""
+    """The reply to a request.
+
+    Raises ValueError, TypeError, LookupError or AttributeError for invalid functions or an invalid schema.
+    """
     messages = request.messages
     prompt_tokens = sum(len(message.text.split()) for message in messages)
-    asked = max((at for at, message in enumerate(messages) if message.role == "user"), default=0)
-    said = " ".join(messages[asked].text.split()) if messages[asked].role == "user" else ""
-    since = messages[asked:]
-    if calls := _calls(request, said, since):
+    last_user = max((at for at, message in enumerate(messages) if message.role == "user"), default=0)
+    user_text = " ".join(messages[last_user].text.split()) if messages[last_user].role == "user" else ""
+    since = messages[last_user:]
+    if calls := _calls(request, user_text, since):
         return Reply([], "tool_calls", prompt_tokens, calls)
     turn = sum(message.role == "assistant" for message in messages)
-    tale = TALES[(zlib.crc32(said[:LONGEST_ECHO].encode()) + turn) % len(TALES)]
+    tale = TALES[(zlib.crc32(user_text[:MAX_ECHO].encode()) + turn) % len(TALES)]
     results = _results(since)
-    answer = _in_json(request.response_format or {}, said, results or tale) or results or _telling(said, turn, tale)
+    answer = (
+        _in_json(request.response_format or {}, user_text, results or tale) or results or _tell(user_text, turn, tale)
+    )
     words = re.findall(r"\s*\S+", _until_stop(answer, request.stop))
     limit = request.max_completion_tokens or request.max_tokens or len(words)
     return Reply(words[:limit], "length" if len(words) > limit else "stop", prompt_tokens)
 
 
-def _calls(request: ChatRequest, said: str, since: list[Message]) -> list[dict[str, Any]]:
-    """Of the functions that the user's message names and that have not been called since."""
-    names = re.findall(r"(?<=\s)[A-Z]\w+", said)
+def _calls(request: ChatRequest, user_text: str, since: list[Message]) -> list[dict[str, Any]]:
+    """Calls of the functions that the user's message names and that have not been called yet."""
+    names = re.findall(r"(?<=\s)[A-Z]\w+", user_text)
     body = request.model_dump()
-    calls = improvised_calls(body, said, [message.model_dump() for message in since], _values(said, names))
+    calls = improvised_calls(body, user_text, [message.model_dump() for message in since], _values(user_text, names))
     return [openai_tool_call(call) for call in calls]
 
 
 def _results(since: list[Message]) -> str:
-    """What the functions gave, in a sentence each."""
+    """The functions' results, in a sentence each."""
     names = {call["id"]: call["function"]["name"] for message in since for call in message.tool_calls or []}
     results = [message for message in since if message.role == "tool"]
-    return " ".join(f"I asked {names.get(m.tool_call_id, 'somebody')}, and was told: {m.text}." for m in results)
+    return " ".join(f"The result of {names.get(m.tool_call_id, 'a function')} is: {m.text}." for m in results)
 
 
-def _in_json(response_format: dict[str, Any], said: str, tale: str) -> str | None:
+def _in_json(response_format: dict[str, Any], user_text: str, tale: str) -> str | None:
     if response_format.get("type") == "json_object":
         return json.dumps({"tale": tale}, ensure_ascii=False)
     if response_format.get("type") == "json_schema":
         sentences = re.split(r"(?<=[.!?])\s", tale.replace('"', ""))
-        values = _values(said, [*sentences, *tale.replace('"', "").split()])
+        values = _values(user_text, [*sentences, *tale.replace('"', "").split()])
         return json.dumps(values.fitting(response_format["json_schema"].get("schema") or {}), ensure_ascii=False)
     return None
 
 
-def _values(said: str, texts: list[str]) -> Values:
-    """For its strings it takes what the user has put in quotes, and then these texts, where they fit."""
-    return Values(" ".join([said, *(f'"{text}"' for text in texts)]))
+def _values(user_text: str, texts: list[str]) -> Values:
+    """Values for a schema: its strings are the user's quoted words, then these texts, if they fit."""
+    return Values(" ".join([user_text, *(f'"{text}"' for text in texts)]))
 
 
-def _telling(said: str, turn: int, tale: str) -> str:
-    if len(said) > LONGEST_ECHO:
-        said = said[:LONGEST_ECHO].rstrip() + "…"
-    echo = f"“{said}”, you say?" if said else "Nothing at all, you say?"
+def _tell(user_text: str, turn: int, tale: str) -> str:
+    if len(user_text) > MAX_ECHO:
+        user_text = user_text[:MAX_ECHO].rstrip() + "…"
+    echo = f"“{user_text}”, you say?" if user_text else "Nothing at all, you say?"
     if turn == 0:
         opening = (
-            f"{echo} I am only the demo storyteller of this house, and know a few tales by heart: set "
-            "OPENAI_API_KEY or OPENAI_BASE_URL before `make run`, and a real model takes my chair."
+            f"{echo} I am only a demo that tells one of a few tales. For a real model set OPENAI_API_KEY or "
+            "OPENAI_BASE_URL before `make run`."
         )
     else:
-        opening = f"{echo} That puts me in mind of another tale."
+        opening = f"{echo} Here is another tale."
     return f"{opening}\n\n{tale}"
 
 
@@ -242,9 +246,9 @@ class EmbeddingsRequest(BaseModel):
 
 
 async def embeddings(request: Request) -> Response:
-    wanted = EmbeddingsRequest.model_validate_json(await request.body())
-    texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-    as_base64 = wanted.encoding_format == "base64"
+    body = EmbeddingsRequest.model_validate_json(await request.body())
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    as_base64 = body.encoding_format == "base64"
     vectors = [embedding(text, EMBEDDING_SIZE, as_base64=as_base64) for text in texts]
     data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     words = sum(len(text.split()) for text in texts)
@@ -268,8 +272,8 @@ app = Starlette(
 
 @contextmanager
 def running() -> Iterator[str]:
-    """The base URL of a storyteller in a thread of this process, on a free loopback port."""
-    # Listening before the thread starts: a first request waits in the backlog instead of being refused.
+    """Run the demo LLM in a thread of this process, on a free loopback port; yields its base URL."""
+    # Listen before the thread starts, so that a first request waits in the backlog and is not refused.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
@@ -283,7 +287,7 @@ def running() -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A demo LLM behind the OpenAI API.")
+    parser = argparse.ArgumentParser(description="A demo LLM with OpenAI's API.")
     parser.add_argument("--port", type=int, default=8865)
     uvicorn.run(app, host="127.0.0.1", port=parser.parse_args().port)
 

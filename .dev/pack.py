@@ -1,4 +1,4 @@
-"""The plugin as a zip for the Cat's panel or its API, with what a Cat needs and nothing else: `pack.py TARGET`."""
+"""Pack the plugin's files that a Cat needs as a zip for the Cat's panel or its API: `pack.py TARGET`."""
 
 import sys
 import zipfile
@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = "cat_openai_api"
-"""In the zip. A Cat gives the plugin its name, and its settings hang on that."""
+"""The folder in the zip. A Cat uses its name as the plugin's id and stores the settings under it."""
 
 FILES = ("plugin.json", "requirements.txt", "settings.py", "loader_guard.py", "LICENSE", "README.md")
 SUFFIXES = {".py", ".html", ".css", ".js"}

@@ -1,7 +1,7 @@
-"""`make run`: a Cat with this plugin, on a real language model or on the demo storyteller.
+"""`make run`: a Cat with this plugin, with a real language model or the demo LLM.
 
-The Cat gets its LLM through its own settings API, as from its settings page. So the key of a real model goes
-into the Cat's database and nowhere else: not into a file of ours, not into the log, not to the terminal.
+The LLM is configured through the Cat's settings API, as on its Settings page. So the key of a real model is stored in
+the Cat's database only, and never written to another file, to the log or to the terminal.
 """
 
 import argparse
@@ -40,11 +40,11 @@ LOG_TAIL_LINES = 40
 
 
 class RunError(Exception):
-    """Ends the run; told to the user as it is, without a traceback."""
+    """Ends the run; its message is printed without a traceback."""
 
 
 class CatError(RunError):
-    """The Cat itself is in trouble: its log says more."""
+    """The Cat itself failed; the end of its log is printed too."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class LLM:
 
 
 class Cat(ABC):
-    """A version of the Cat, with all in which the others differ from it."""
+    """A line of the Cat: the base class has what `make run` does on both, the subclasses what differs."""
 
     home: ClassVar[Path]
     log: ClassVar[Path]
     page: ClassVar[tuple[str, str]]
-    """A page of its own to look at: what it is, and its path."""
+    """Name and path of the Cat's own page to print."""
 
     def __init__(self, port: int, api_key: str) -> None:
         self.port = port
@@ -70,7 +70,7 @@ class Cat(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Bring the home up to date."""
+        """Create the home folder or update it."""
 
     @abstractmethod
     def command(self) -> list[str]: ...
@@ -83,11 +83,11 @@ class Cat(ABC):
 
     @abstractmethod
     async def activate_plugin(self, client: httpx.AsyncClient) -> None:
-        """Leave the plugin on, whatever it was."""
+        """Switch the plugin on unless it is on already."""
 
 
 class Cat2(Cat):
-    """Cheshire Cat 2 of this environment."""
+    """Cheshire Cat 2 from this environment."""
 
     home = cat_home.ROOT / ".cat" / "home"
     log = cat_home.ROOT / ".cat" / "cat.log"
@@ -107,7 +107,7 @@ class Cat2(Cat):
     async def use_llm(self, client: httpx.AsyncClient, llm: LLM) -> None:
         provider = {"base_url": llm.base_url, "api_key": llm.api_key}
         (await client.put(f"/settings/{PROVIDER_SETTINGS}", json=provider)).raise_for_status()
-        # Saving replaces all of them, and an embedder may have been chosen in the Cat's UI.
+        # Saving replaces all core settings, and another embedder may have been chosen in the Cat's UI.
         entries = (await client.get("/settings")).raise_for_status().json()
         core = next(entry["value"] for entry in entries if entry["id"] == CORE_SETTINGS)
         core["default_llm"] = f"openai_compatible:{llm.model}"
@@ -116,14 +116,17 @@ class Cat2(Cat):
         (await client.put(f"/settings/{CORE_SETTINGS}", json=core)).raise_for_status()
 
     async def activate_plugin(self, client: httpx.AsyncClient) -> None:
-        """A fresh Cat does it unasked, but in an older home the plugin may be switched off."""
+        """In a fresh home every plugin is on, but in an existing one this plugin may be switched off."""
         plugin = (await client.get(f"/plugins/{cat_home.PLUGIN}")).raise_for_status().json()
         if not plugin["active"]:
             (await client.put(f"/plugins/{cat_home.PLUGIN}/toggle")).raise_for_status()
 
 
 def check_port(port: int) -> None:
-    """Connect as well as bind: a program on one address of localhost alone would get the Cat's clients."""
+    """Raise RunError if the port is in use.
+
+    Binding alone is no proof: a program that listens on one address of localhost would get the Cat's requests.
+    """
     hint = f"Choose another one: PORT={port + 5 if port < 65530 else 1870}"
     for family, kind, _, _, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
         with socket.socket(family, kind) as probe:
@@ -139,20 +142,20 @@ def check_port(port: int) -> None:
 
 
 async def real_llm() -> LLM | None:
-    """What the environment asks for, if anything."""
+    """The LLM that the environment variables name; None if they name none."""
     api_key = os.environ.get("OPENAI_API_KEY", "").strip()
     base_url = os.environ.get("OPENAI_BASE_URL", "").strip().rstrip("/")
     if not (api_key or base_url):
         return None
     base_url = base_url or OPENAI_URL
-    api_key = api_key or "none"  # the Cat takes an empty key for "not configured yet"
+    api_key = api_key or "none"  # with an empty key the Cat takes the LLM as not configured
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
         raise RunError(f"OPENAI_BASE_URL is no URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise RunError("OPENAI_BASE_URL is no URL. It looks like http://localhost:11434/v1")
-    where = url.netloc.decode()  # without a user name and password
+    where = url.netloc.decode()  # without user name and password
     model = os.environ.get("OPENAI_MODEL", "").strip()
     if not model and url.host == httpx.URL(OPENAI_URL).host:
         model = OPENAI_MODEL
@@ -162,19 +165,23 @@ async def real_llm() -> LLM | None:
 
 
 async def first_model(base_url: str, api_key: str, where: str) -> str:
-    hint = "Is OPENAI_BASE_URL right (it often ends in /v1)? OPENAI_MODEL=name saves the question."
+    hint = "Is OPENAI_BASE_URL right (it often ends in /v1)? With OPENAI_MODEL=name the list of models is not needed."
     try:
         async with httpx.AsyncClient(timeout=10, follow_redirects=True) as client:
             response = await client.get(f"{base_url}/models", headers={"Authorization": f"Bearer {api_key}"})
         response.raise_for_status()
         names = [str(model["id"]) for model in response.json()["data"]]
     except httpx.HTTPStatusError as error:
-        raise RunError(f"{where} answered {error.response.status_code} for its models. {hint}") from error
+        raise RunError(
+            f"{where} answered the request for its models with status {error.response.status_code}. {hint}"
+        ) from error
     except httpx.HTTPError as error:
         problem = type(error).__name__
-        raise RunError(f"{where} could not be asked for its models ({problem}). {hint}") from error
+        raise RunError(f"The list of models of {where} could not be requested ({problem}). {hint}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{where} answered with something else than a list of models. {hint}") from error
+        raise RunError(
+            f"{where} answered the request for its models with something else than a list of models. {hint}"
+        ) from error
     for name in names:
         if "embed" not in name.lower():
             return name
@@ -193,7 +200,7 @@ async def chosen_llm() -> AsyncIterator[LLM]:
 
 @asynccontextmanager
 async def cat_process(cat: Cat, verbose: bool) -> AsyncIterator[Process]:
-    """In a session of its own, so that Ctrl-C reaches this process alone, which then stops the Cat."""
+    """Run the Cat in a separate session, so that Ctrl-C reaches only this process, which then stops the Cat."""
     settings = {"CCAT_API_KEY": cat.api_key, "PYTHONUNBUFFERED": "1", **cat.environment()}
     with cat.log.open("wb") as output, cat.log.open("rb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -222,19 +229,19 @@ async def follow(log: BufferedReader) -> None:
 
 
 async def stop(process: Process) -> None:
-    """Asking comes first, but an open stream could hold the Cat's own shutdown up for minutes."""
+    """Send SIGTERM, then SIGKILL: an open stream could delay the Cat's own shutdown for minutes."""
     with suppress(ProcessLookupError):
         process.terminate()
     with suppress(TimeoutError):
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # with whatever the Cat's plugins have started
+        os.killpg(process.pid, signal.SIGKILL)  # and processes that the Cat's plugins have started
     await process.wait()
 
 
-async def answer(client: httpx.AsyncClient, path: str, process: Process) -> httpx.Response:
-    """The first answer of a server that may not be up yet."""
+async def wait_for_response(client: httpx.AsyncClient, path: str, process: Process) -> httpx.Response:
+    """Wait until the server accepts requests, and return its first response."""
     while process.returncode is None:
         with suppress(httpx.TransportError):
             return await client.get(path)
@@ -250,10 +257,10 @@ async def check_health(client: httpx.AsyncClient) -> None:
 
 
 async def get_ready(cat: Cat, client: httpx.AsyncClient, process: Process, llm: LLM) -> str:
-    """The name of the model that the Cat itself is to OpenAI clients, once everything answers."""
+    """Configure the Cat; return the id of its model once everything answers."""
     try:
         async with asyncio.timeout(START_SECONDS):
-            await answer(client, "/status", process)
+            await wait_for_response(client, "/status", process)
             await cat.use_llm(client, llm)
             await cat.activate_plugin(client)
             await check_health(client)
@@ -267,7 +274,7 @@ async def get_ready(cat: Cat, client: httpx.AsyncClient, process: Process, llm: 
 
 def welcome(cat: Cat, model: str, llm: LLM) -> str:
     page, path = cat.page
-    question = {
+    body = {
         "model": model,
         "stream": True,
         "messages": [{"role": "user", "content": "Tell me a tale of tea and time"}],
@@ -275,7 +282,7 @@ def welcome(cat: Cat, model: str, llm: LLM) -> str:
     curl = [
         *("curl", "-N", f"{cat.url}/custom/v1/chat/completions"),
         *("-H", f"Authorization: Bearer {cat.api_key}", "-H", "Content-Type: application/json"),
-        *("-d", json.dumps(question)),
+        *("-d", json.dumps(body)),
     ]
     return f"""
 The Cheshire Cat is here.
@@ -311,8 +318,8 @@ async def run(cat: Cat, verbose: bool) -> None:
             raise CatError("The Cat ended.")
 
 
-async def until_stopped(cat: Cat, verbose: bool) -> None:
-    """Run until the first signal. Later ones change nothing: the way out takes seconds at most."""
+async def run_until_signal(cat: Cat, verbose: bool) -> None:
+    """Run until the first signal. Later signals are ignored: stopping takes seconds at most."""
     task = asyncio.create_task(run(cat, verbose))
 
     def stop_once() -> None:
@@ -340,12 +347,12 @@ def main(kind: type[Cat]) -> int:
     parser = argparse.ArgumentParser(description=f"Run {kind.__doc__}")
     parser.add_argument("--port", type=port, default=1865)
     arguments = parser.parse_args()
-    # Whatever proxy is set up here, it is not the way to this machine itself.
+    # Requests to this machine must not go through a proxy of the environment.
     os.environ["no_proxy"] = ",".join(filter(None, (getproxies().get("no"), "localhost", "127.0.0.1")))
     verbose = os.environ.get("VERBOSE", "0") not in ("", "0")
     cat = kind(arguments.port, os.environ.get("CCAT_API_KEY") or "meow")
     try:
-        asyncio.run(until_stopped(cat, verbose))
+        asyncio.run(run_until_signal(cat, verbose))
     except CatError as error:
         print(f"{error}\nThe end of {cat.log}:\n\n{log_tail(cat.log)}", file=sys.stderr)
         return 1

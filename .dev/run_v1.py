@@ -1,6 +1,6 @@
 """`make run-v1`: what `make run` does, with Cheshire Cat 1.9.
 
-`CAT_CORE` and `CAT_PYTHON` in the environment say where its code and its dependencies are.
+The environment variables `CAT_CORE` and `CAT_PYTHON` are the paths of its code and of a Python with its dependencies.
 """
 
 import os
@@ -25,7 +25,7 @@ class Cat1(run.Cat):
         cat_home.prepare_v1(self.home, Path(os.environ["CAT_CORE"]))
 
     def command(self) -> list[str]:
-        """Not `cat.main`, where port 80 is written. Only for this machine: everyone knows its user `admin`."""
+        """Not `cat.main`, which always uses port 80. On 127.0.0.1 only: its user `admin` has a known password."""
         options = ["--host", "127.0.0.1", "--port", str(self.port)]
         return [os.environ["CAT_PYTHON"], "-m", "uvicorn", "cat.startup:cheshire_cat_api", *options]
 
@@ -35,7 +35,7 @@ class Cat1(run.Cat):
             "CCAT_JWT_SECRET": os.environ.get("CCAT_JWT_SECRET") or f"{self.api_key}_jwt",
             "CCAT_METADATA_FILE": "cat/data/metadata.json",
             "MALLOC_ARENA_MAX": "1",  # as in compose.yml
-            # The Cat calls pip by its name.
+            # The Cat runs pip from PATH.
             "PATH": f"{Path(os.environ['CAT_PYTHON']).parent}{os.pathsep}{os.environ['PATH']}",
         }
 

@@ -1,4 +1,4 @@
-"""What tests ask, and what of it reached the LLM."""
+"""Request bodies for tests, and the messages that reached the LLM."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from upstream import Upstream, script, text_of
 
 
 def user(text: str = "", /, **fields: Any) -> dict[str, Any]:
-    """A user's message; `fields` script the LLM."""
+    """A user message; `fields` are those of the script for the LLM (see `upstream.script`)."""
     return {"role": "user", "content": script(text, **fields) if fields else text}
 
 
@@ -19,6 +19,6 @@ def chat_body(text: str = "hi", **more: Any) -> dict[str, Any]:
 
 
 def said_to(upstream: Upstream, tag: str) -> list[tuple[str, str]]:
-    """Roles and first lines of what the last request of the tag has behind the system message."""
+    """Roles and first lines of the messages in the last LLM request of the tag, without the system message."""
     *_, record = upstream.wait(tag)
     return [(message["role"], text_of(message).split("\n")[0]) for message in record["body"]["messages"][1:]]

@@ -1,4 +1,4 @@
-"""A real Chromium, for tests of what a Cat shows."""
+"""A real Chromium, for tests of the Cat's pages."""
 
 import shutil
 
@@ -9,7 +9,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
 
-# The browser is a guest of this machine alone: nothing of its own goes to the network.
+# The browser must send no requests of its own to the network.
 SWITCHES = [
     "--headless=new",
     "--no-sandbox",
@@ -24,7 +24,7 @@ SWITCHES = [
 
 
 def start_browser(*switches: str) -> webdriver.Chrome:
-    """`get_log("browser")` tells what stands in its console, `get_log("performance")` what it asked the network."""
+    """`get_log("browser")` has the messages of its console, `get_log("performance")` its network requests."""
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM or ""
     for switch in [*SWITCHES, *switches]:

@@ -1,7 +1,7 @@
-"""A Cat of the tests' own: the real host, in a process of its own, with the plugin linked in.
+"""A Cat for the tests: the real host in a separate process, with the plugin linked in.
 
-Which one is said by the environment: `CAT=2` (or nothing) is the Cheshire Cat 2 of this environment, `CAT=1.9` the
-real Cheshire Cat 1.9 of `CAT_CORE` and `CAT_PYTHON`, `CAT=double` our double of it.
+The environment variable `CAT` selects it: `2` (the default) is the Cheshire Cat 2 of this environment, `1.9` the real
+Cheshire Cat 1.9 of `CAT_CORE` and `CAT_PYTHON`, `double` this project's double of Cheshire Cat 1.9.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def _has_memory() -> bool:
     return hasattr(User, "save")
 
 
-needs_memory = pytest.mark.skipif(not _has_memory(), reason="on this Cat users have no store of their own")
+needs_memory = pytest.mark.skipif(not _has_memory(), reason="this Cat has no storage for users")
 
 CONFIG = """\
 URL = {url!r}
@@ -68,7 +68,7 @@ def signed(claims: dict[str, Any], secret: str = JWT_SECRET, expires: float = 60
 
 
 def link_entries(source: Path, folder: Path) -> None:
-    """Link what is in `source` into a real folder: what the host writes there, or removes, is not ours."""
+    """Link the entries of `source` into a real folder, so that the host writes and deletes nothing in `source`."""
     folder.mkdir(parents=True)
     for entry in source.iterdir():
         if not entry.name.startswith((".", "__", "settings.json")):
@@ -76,7 +76,7 @@ def link_entries(source: Path, folder: Path) -> None:
 
 
 class Cat(ABC):
-    """One Cheshire Cat. `home`: a folder that is made anew; `folder`: the plugin's, and so its id."""
+    """One Cheshire Cat. `home`: a folder to create for it. `folder`: the name of the plugin's folder, its id."""
 
     test_plugin: ClassVar[str]
     plugins: Path
@@ -100,7 +100,7 @@ class Cat(ABC):
         return self
 
     def restart(self, **environment: str) -> None:
-        """Its data and which plugins are active stay as they are."""
+        """Stop and start the Cat; its data and active plugins stay."""
         self.stop()
         self._launch(environment)
 
@@ -123,7 +123,7 @@ class Cat(ABC):
             time.sleep(0.05)
 
     def stop(self) -> int:
-        """The exit code."""
+        """Stop the Cat and return its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -141,11 +141,11 @@ class Cat(ABC):
         return (self.home / "log").read_text("utf-8", "replace")
 
     def tasks(self) -> list[str]:
-        """Names of the asyncio tasks that run in the Cat, as the test plugin tells."""
+        """Names of the asyncio tasks that run in the Cat, from the test plugin."""
         return json.loads(self.http.get("/wonderland/tasks").raise_for_status().text)
 
     def objects(self) -> dict[str, int]:
-        """How many objects of each of the plugin's classes there are in the Cat."""
+        """The number of objects of each class of the plugin in the Cat."""
         query = {"plugin": self.folder or ""}
         return self.http.get("/wonderland/objects", params=query).raise_for_status().json()
 
@@ -153,7 +153,7 @@ class Cat(ABC):
         return len(list(self._system("task")))
 
     def sockets(self) -> list[str]:
-        """Those that listen and the ends of connections, be they to clients or to the LLM: as Linux names them."""
+        """The open sockets, listening and connected, by the names that Linux gives them in /proc."""
         names = []
         for descriptor in self._system("fd"):
             with contextlib.suppress(FileNotFoundError):
@@ -161,16 +161,16 @@ class Cat(ABC):
         return [name for name in names if name.startswith("socket:")]
 
     def memory(self) -> int:
-        """Bytes that it takes of the machine's memory."""
+        """The resident memory of the process in bytes."""
         pages = int((Path("/proc") / str(self.pid) / "statm").read_text("ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def _system(self, name: str) -> Iterator[Path]:
-        """What the system knows of its process, which Linux tells in a folder."""
+        """The entries of a folder of the process in /proc."""
         return (Path("/proc") / str(self.pid) / name).iterdir()
 
     def break_plugin(self) -> None:
-        """Take something from the host that the plugin counts on."""
+        """Remove an attribute of the host that the plugin needs."""
         self.http.post("/wonderland/break").raise_for_status()
 
     def mend_plugin(self) -> None:
@@ -178,7 +178,7 @@ class Cat(ABC):
 
     @abstractmethod
     def _started(self) -> None:
-        """Called when the host answers."""
+        """Called after the first start, when the host answers."""
 
     @abstractmethod
     def _prepare(self, starters: tuple[str, ...]) -> None: ...
@@ -191,18 +191,18 @@ class Cat(ABC):
 
     @abstractmethod
     def token(self, name: str) -> str:
-        """The JWT of an ordinary user of that name."""
+        """A JWT of an ordinary user with that name."""
 
     @abstractmethod
     def use_llm(self, base_url: str, api_key: str = "upstream-key") -> None:
-        """On Cat 2 the server's embedder too."""
+        """Configure the LLM server; on Cat 2 also its embedder."""
 
     @abstractmethod
     def use_no_llm(self) -> None: ...
 
     @abstractmethod
     def put_settings(self, values: dict[str, Any], credential: str = KEY) -> httpx.Response:
-        """Save the plugin's settings as the panel does; what is left out has its default again."""
+        """Save the plugin's settings as the panel does; settings that are left out get their defaults."""
 
     @abstractmethod
     def settings_entry(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class Cat(ABC):
 
     @abstractmethod
     def install(self, name: str, archive: bytes) -> str:
-        """Upload a zip in the panel; the id of the plugin, which is active then."""
+        """Upload a zip as the panel does; return the id of the plugin, which is then active."""
 
     def remove(self, plugin: str) -> None:
         self.http.delete(f"/plugins/{plugin}").raise_for_status()
@@ -243,7 +243,7 @@ class Cat2(Cat):
         return {}
 
     def _started(self) -> None:
-        """With a fresh database every plugin in the folder is active."""
+        """Nothing to do: with a fresh database every plugin in the folder is active."""
 
     def token(self, name: str) -> str:
         return signed({"sub": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)), "username": name, "roles": []})
@@ -278,7 +278,7 @@ class Cat2(Cat):
 
 
 class Cat1(Cat):
-    """Cheshire Cat 1.9: the real one, a copy of a checkout's folder `core/`, or our double of it."""
+    """Cheshire Cat 1.9: the real one, as a copy of the folder `core/` of its repository, or this project's double."""
 
     test_plugin = "wonderland_1"
 
@@ -306,7 +306,7 @@ class Cat1(Cat):
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         if WHICH == "1.9":
-            # The Cat calls pip by its name.
+            # The Cat runs pip from PATH.
             path = f"{Path(os.environ['CAT_PYTHON']).parent}{os.pathsep}{os.environ['PATH']}"
             return {**variables, "PATH": path}
         return {**variables, "PYTHONPATH": str(ROOT / "tests" / "double" / ".site")}
@@ -352,5 +352,5 @@ class Cat1(Cat):
 
 
 def make_cat(home: Path, folder: str | None = "cat_openai_api", starters: tuple[str, ...] = ()) -> Cat:
-    """The Cat that the environment asks for."""
+    """The Cat that the environment variable `CAT` selects."""
     return (Cat2 if WHICH == "2" else Cat1)(home, folder, starters)

@@ -1,4 +1,4 @@
-"""A Redis and a Postgres of the tests' own, on free ports and in folders of their own, and a balancer."""
+"""A Redis, a Postgres and a load balancer for the tests, on free ports and in temporary folders."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ START_SECONDS = 30
 
 
 def _postgres_programs() -> Path | None:
-    """Debian keeps them off PATH."""
+    """The folder of Postgres' programs, which is not on PATH on Debian."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     folders = Path("/usr/lib/postgresql").glob("*/bin")
@@ -60,14 +60,14 @@ class Server(ABC):
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"it did not start:\n{(self.folder / 'log').read_text('utf-8', 'replace')}")
+                raise RuntimeError(f"the server did not start:\n{(self.folder / 'log').read_text('utf-8', 'replace')}")
             time.sleep(0.02)
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def pause(self) -> None:
-        """It takes connections from now on, and answers nothing."""
+        """Suspend the server: it accepts connections, but does not answer."""
         self._send(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -95,7 +95,7 @@ class Server(ABC):
 
 
 def ask_redis(url: str, *command: str) -> Any:
-    from redis import Redis as Client  # noqa: PLC0415  # not everybody has it
+    from redis import Redis as Client  # noqa: PLC0415  # an optional package
 
     with Client.from_url(url) as client:
         return client.execute_command(*command)
@@ -112,7 +112,7 @@ class Redis(Server):
         return ask_redis(self.url, *command)
 
     def connections(self) -> int:
-        """Without the one that asks."""
+        """The number of connections, without that of this query."""
         return len(self.ask("CLIENT", "LIST").splitlines()) - 1
 
     def _command(self) -> list[str]:
@@ -168,7 +168,7 @@ class Postgres(Server):
 
 
 class Balancer:
-    """Gives each connection to the next of the servers; a client that closes them has each request at another."""
+    """Passes each connection to the next server in turn."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self.port = free_port()
@@ -191,7 +191,7 @@ class Balancer:
 
 
 async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Everything, until the source ends."""
+    """Copy all data until the source ends."""
     with suppress(OSError):
         while data := await source.read(65536):
             target.write(data)

@@ -1,4 +1,4 @@
-"""Who is let in, on every route of the plugin that the host's OpenAPI document has, so on those to come as well."""
+"""Authentication and permissions on every route of the plugin, as listed by the Cat's OpenAPI document."""
 
 import json
 from typing import Any
@@ -44,7 +44,7 @@ NOBODY: dict[str, dict[str, Any]] = {
 
 
 def routes(cat: Cat) -> list[tuple[str, str]]:
-    """Methods and paths, without those that are open to all."""
+    """Methods and paths of the routes that need a credential."""
     paths = cat.http.get("/openapi.json").raise_for_status().json()["paths"]
     found = [
         (method.upper(), path.replace("{model}", "cheshire-cat"))
@@ -72,7 +72,7 @@ def ask(cat: Cat, method: str, path: str, tag: str, **options: Any) -> httpx.Res
 
 
 @pytest.mark.parametrize("who", NOBODY)
-def test_401_for_whoever_is_nobody_on_every_route(cat: Cat, upstream: Upstream, tag: str, who: str) -> None:
+def test_every_route_is_401_without_a_valid_credential(cat: Cat, upstream: Upstream, tag: str, who: str) -> None:
     for method, path in routes(cat):
         reply = ask(cat, method, path, tag, **NOBODY[who])
         assert reply.status_code == 401, (method, path, reply.text)
@@ -83,7 +83,7 @@ def test_401_for_whoever_is_nobody_on_every_route(cat: Cat, upstream: Upstream, 
     assert upstream.requests(tag) == []
 
 
-def test_a_wrong_key_is_told_nothing_of_how_wrong_it_is(cat: Cat, tag: str) -> None:
+def test_all_wrong_keys_get_the_same_401(cat: Cat, tag: str) -> None:
     for method, path in routes(cat):
         said = set()
         for who in (
@@ -99,8 +99,8 @@ def test_a_wrong_key_is_told_nothing_of_how_wrong_it_is(cat: Cat, tag: str) -> N
         assert len(said) == 1, (path, said)
 
 
-def test_nobody_learns_what_there_is(cat: Cat, tag: str) -> None:
-    """Models that exist and that do not, and bodies that are valid and that are not, look alike without a key."""
+def test_a_401_does_not_depend_on_the_model_or_the_body(cat: Cat, tag: str) -> None:
+    """Without a key, existing and unknown models, valid and invalid bodies all get the same 401."""
     for path in ("/custom/v1/models/cheshire-cat", "/custom/v1/models/nobody", "/custom/v1/models/%2e%2e"):
         assert ask(cat, "GET", path, tag).status_code == 401
     for path in ("/custom/v1/responses/resp_0", "/custom/v1/responses/resp_0/input_items?limit=0"):
@@ -116,14 +116,14 @@ def test_nobody_learns_what_there_is(cat: Cat, tag: str) -> None:
             assert reply.status_code == 401
 
 
-def test_health_is_open_and_says_no_more_with_a_key(cat: Cat) -> None:
+def test_health_needs_no_key_and_is_the_same_with_one(cat: Cat) -> None:
     without = httpx.get(f"{cat.url}/custom/health").json()
     with_key = cat.http.get("/custom/health").json()
     assert {**without, "timestamp": 0} == {**with_key, "timestamp": 0}
     assert KEY not in json.dumps(without)
 
 
-def test_a_person_is_let_in_but_not_where_all_users_are_seen(cat: Cat, tag: str) -> None:
+def test_a_jwt_is_accepted_on_every_route_but_metrics(cat: Cat, tag: str) -> None:
     headers = {"Authorization": f"Bearer {cat.token('alice')}"}
     for method, path in routes(cat):
         reply = ask(cat, method, path, tag, headers=headers)
@@ -134,7 +134,7 @@ def test_a_person_is_let_in_but_not_where_all_users_are_seen(cat: Cat, tag: str)
             assert reply.status_code == (404 if is_of_a_response else 200), (path, reply.text)
 
 
-def test_a_persons_token_opens_nobody_elses_conversation(cat: Cat, tag: str) -> None:
+def test_a_jwt_gives_no_access_to_another_users_conversation(cat: Cat, tag: str) -> None:
     headers = {"Authorization": f"Bearer {cat.token('alice')}", "user_id": "bob", "X-User-Id": "bob"}
     body = {**body_for("/custom/message", tag), "user_id": "bob"}
     reply = httpx.post(f"{cat.url}/custom/message", json=body, headers=headers)

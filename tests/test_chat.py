@@ -44,7 +44,7 @@ def test_a_completion_has_openais_form(client: OpenAI) -> None:
     assert completion.choices[0].message.content == "Hello there"
 
 
-def test_the_whole_list_of_messages_is_the_conversation(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_all_messages_reach_the_llm_as_the_conversation(client: OpenAI, upstream: Upstream, tag: str) -> None:
     client.chat.completions.create(
         model="cheshire-cat",
         messages=[
@@ -66,7 +66,7 @@ def test_the_whole_list_of_messages_is_the_conversation(client: OpenAI, upstream
     ]
 
 
-def test_a_long_conversation_reaches_the_llm_whole(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_a_long_conversation_reaches_the_llm_complete(client: OpenAI, upstream: Upstream, tag: str) -> None:
     messages: Any = []
     for number in range(30):
         messages += [{"role": "user", "content": f"q{number}"}, {"role": "assistant", "content": f"a{number}"}]
@@ -78,7 +78,7 @@ def test_a_long_conversation_reaches_the_llm_whole(client: OpenAI, upstream: Ups
     ]
 
 
-def test_the_cat_keeps_nothing_of_a_conversation(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_a_request_does_not_see_the_conversation_of_another(client: OpenAI, upstream: Upstream, tag: str) -> None:
     ask(client, "The password is treacle.")
     ask(client, script(tag=tag, say="What password?"))
     (request,) = upstream.wait(tag)
@@ -109,7 +109,7 @@ def test_system_and_developer_texts_follow_the_agents_prompt_verbatim(
 
 @needs_agents
 @pytest.mark.parametrize(("before", "after"), [("Let me look. ", "It is tea time."), ("Looking", "Tea time")])
-def test_speaking_before_and_after_a_tool_gives_the_same_text_both_ways(
+def test_text_before_and_after_a_tool_call_is_the_same_streamed_and_not(
     client: OpenAI, before: str, after: str
 ) -> None:
     text = script(turns=[{"say": [before], "tool_calls": [{"name": "clock", "arguments": {}}]}, {"say": [after]}])
@@ -122,7 +122,7 @@ def test_speaking_before_and_after_a_tool_gives_the_same_text_both_ways(
 
 
 @needs_agents
-def test_an_agents_own_tool_gets_its_result_to_the_llm(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_the_result_of_an_agents_own_tool_reaches_the_llm(client: OpenAI, upstream: Upstream, tag: str) -> None:
     turns = [{"tool_calls": [{"name": "clock", "arguments": {}}]}, {"say": ["Tea time, then."]}]
     assert ask(client, script(tag=tag, turns=turns), model="cheshire-cat:alice") == "Tea time, then."
     _, second = upstream.wait(tag, count=2)
@@ -130,7 +130,7 @@ def test_an_agents_own_tool_gets_its_result_to_the_llm(client: OpenAI, upstream:
 
 
 @needs_agents
-def test_what_an_agent_says_that_serves_as_a_tool_is_no_part_of_the_reply(client: OpenAI) -> None:
+def test_text_of_an_agent_used_as_a_tool_is_not_in_the_reply(client: OpenAI) -> None:
     question = script(say=["The Hatter's words."])
     call = {"name": "ask_the_hatter", "arguments": {"question": question}}
     text = script(turns=[{"say": ["I asked. "], "tool_calls": [call]}, {"say": ["He knows."]}])
@@ -139,12 +139,14 @@ def test_what_an_agent_says_that_serves_as_a_tool_is_no_part_of_the_reply(client
 
 
 @needs_agents
-def test_an_agent_that_answers_without_an_llm_is_heard_both_ways(client: OpenAI) -> None:
+def test_an_agent_that_replies_without_an_llm_works_streamed_and_not(client: OpenAI) -> None:
     assert ask(client, "Who lives there?", model="cheshire-cat:dormouse") == "Treacle, said I."
     assert stream(client, "Who lives there?", model="cheshire-cat:dormouse") == "Treacle, said I."
 
 
-def test_without_an_llm_the_cat_says_that_it_has_none(cat: Cat, client: OpenAI, upstream: Upstream) -> None:
+def test_without_an_llm_the_reply_is_the_cats_hint_to_configure_one(
+    cat: Cat, client: OpenAI, upstream: Upstream
+) -> None:
     cat.use_no_llm()
     try:
         whole = ask(client, "Hello?")
@@ -155,7 +157,7 @@ def test_without_an_llm_the_cat_says_that_it_has_none(cat: Cat, client: OpenAI, 
         cat.use_llm(upstream.base_url)
 
 
-def test_a_reply_of_nothing_is_an_empty_text(client: OpenAI) -> None:
+def test_an_empty_reply_is_an_empty_text(client: OpenAI) -> None:
     assert ask(client, script(say=[])) == ""
     assert stream(client, script(say=[])) == ""
 
@@ -193,14 +195,14 @@ def test_unknown_fields_and_empty_ones_are_ignored(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/json"])
-def test_the_body_is_json_whatever_its_content_type_says(http: httpx.Client, content_type: str) -> None:
+def test_the_body_is_read_as_json_whatever_its_content_type_is(http: httpx.Client, content_type: str) -> None:
     body = json.dumps({"model": "cheshire-cat", "messages": [{"role": "user", "content": "hi"}]})
     reply = http.post("/v1/chat/completions", content=body, headers={"Content-Type": content_type})
     assert reply.status_code == 200
 
 
 @needs_agents
-def test_the_run_is_the_end_users(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_the_run_belongs_to_the_end_user(client: OpenAI, upstream: Upstream, tag: str) -> None:
     turns = [{"tool_calls": [{"name": "who_am_i", "arguments": {}}]}, {"say": ["ok"]}]
     text = script(tag=tag, turns=turns)
     ask(client, text, model="cheshire-cat:alice", user="Bob 🎩")
@@ -215,7 +217,7 @@ def test_the_run_is_the_end_users(client: OpenAI, upstream: Upstream, tag: str) 
 
 
 @needs_agents
-def test_a_person_with_a_jwt_is_nobody_else(cat: Cat, upstream: Upstream, tag: str) -> None:
+def test_the_field_user_does_not_change_the_user_of_a_jwt(cat: Cat, upstream: Upstream, tag: str) -> None:
     turns = [{"tool_calls": [{"name": "who_am_i", "arguments": {}}]}, {"say": ["ok"]}]
     with OpenAI(base_url=cat.base_url, api_key=cat.token("alice"), max_retries=0) as client:
         ask(client, script(tag=tag, turns=turns), model="cheshire-cat:alice", user="admin")
@@ -235,7 +237,7 @@ async def _ask_many(client: AsyncOpenAI, number: int) -> tuple[str, str]:
     return "".join(pieces), "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
 
 
-def test_two_hundred_at_once_each_get_their_own(
+def test_two_hundred_concurrent_requests_get_their_own_replies(
     cat: Cat, async_client: AsyncOpenAI, upstream: Upstream, until: Callable[..., None]
 ) -> None:
     before = cat.tasks()

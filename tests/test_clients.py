@@ -1,6 +1,6 @@
-"""Programs that people use, each in an environment of its own, against a Cat.
+"""Client programs against a Cat, each in its own environment.
 
-Each script in `clients/` does what the client's users do, and prints what came of it as JSON.
+Each script in `clients/` uses the client as its users do, and prints the results as JSON.
 """
 
 import base64
@@ -70,7 +70,7 @@ QUIET = {
 
 
 def run(cat: Cat, command: list[str], home: Path) -> dict[str, Any]:
-    """What the script printed. It knows of this machine's environment as little as can be."""
+    """The JSON that the script printed. It gets only the environment variables that it needs."""
     environment = {
         **QUIET,
         "PATH": os.environ["PATH"],
@@ -88,12 +88,12 @@ def run(cat: Cat, command: list[str], home: Path) -> dict[str, Any]:
 
 
 def pictures(upstream: Upstream) -> int:
-    """How many times the LLM was shown the picture."""
+    """How many of the LLM's requests have the picture."""
     return sum(DATA_URI in json.dumps(record["body"]) for record in upstream.requests())
 
 
 def check(came: dict[str, Any], does: set[str]) -> None:
-    """`does`: what the client can do, and so must have done."""
+    """`does`: the features that the client supports; the script must have used each."""
     assert set(came) == does
     stream = came["stream"]
     if isinstance(stream, list):
@@ -113,7 +113,7 @@ def test_python(cat: Cat, upstream: Upstream, tmp_path: Path, client: str) -> No
     assert pictures(upstream) - before == ("image" in does)
 
 
-def test_instructor_makes_models_of_replies(cat: Cat, upstream: Upstream, tmp_path: Path) -> None:
+def test_instructor_parses_replies_into_models(cat: Cat, upstream: Upstream, tmp_path: Path) -> None:
     with installed():
         python = python_for("instructor")
     before = pictures(upstream)
@@ -145,7 +145,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def other_origin() -> Iterator[str]:
-    """A web server that has the page, and nothing to do with the Cat."""
+    """A web server with the page, on another origin than the Cat."""
     handler = partial(QuietHandler, directory=str(SCRIPTS))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

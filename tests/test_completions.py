@@ -1,4 +1,4 @@
-"""Completions, OpenAI's older API, answered by the whole Cat."""
+"""Completions: OpenAI's older API."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def error_of(reply: httpx.Response) -> dict[str, Any]:
     return {"status": reply.status_code, **reply.json()["error"]}
 
 
-def test_a_prompt_is_a_message_of_the_users_and_the_reply_its_completion(
+def test_a_prompt_becomes_a_user_message_and_the_reply_its_completion(
     client: OpenAI, upstream: Upstream, tag: str
 ) -> None:
     completion = client.completions.create(model=MODEL, prompt=script("Once upon a time", tag=tag, say="a cat"))
@@ -41,7 +41,7 @@ def test_a_prompt_is_a_message_of_the_users_and_the_reply_its_completion(
     assert said_to(upstream, tag) == [("user", "Once upon a time")]
 
 
-def test_it_is_streamed_as_the_llm_says_it(client: OpenAI) -> None:
+def test_chunks_are_streamed_as_the_llm_produces_them(client: OpenAI) -> None:
     chunks = [
         *client.completions.create(
             model=MODEL,
@@ -60,7 +60,7 @@ def test_it_is_streamed_as_the_llm_says_it(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_several_prompts_have_a_choice_each_in_their_order(
+def test_each_of_several_prompts_has_a_choice_in_order(
     http: httpx.Client, upstream: Upstream, tag: str, stream: bool
 ) -> None:
     prompts = [script(f"prompt {number}", tag=tag, say=["said ", str(number)]) for number in range(3)]
@@ -79,12 +79,12 @@ def test_several_prompts_have_a_choice_each_in_their_order(
     assert [text.split("\n")[0] for text in asked] == ["prompt 0", "prompt 1", "prompt 2"]
 
 
-def test_prompts_know_nothing_of_each_other(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_each_prompt_is_a_separate_conversation(client: OpenAI, upstream: Upstream, tag: str) -> None:
     client.completions.create(model=MODEL, prompt=["a prompt before", script("a prompt", tag=tag, say="ok")])
     assert said_to(upstream, tag) == [("user", "a prompt")]
 
 
-def test_tokens_are_the_prompt_that_they_stand_for(client: OpenAI) -> None:
+def test_token_ids_are_decoded_to_the_prompt(client: OpenAI) -> None:
     tiktoken = pytest.importorskip("tiktoken")
     try:
         encoding = tiktoken.get_encoding("cl100k_base")
@@ -109,7 +109,7 @@ def test_tokens_are_the_prompt_that_they_stand_for(client: OpenAI) -> None:
         ("n", 2),
     ],
 )
-def test_what_this_api_does_not_do_is_refused(
+def test_unsupported_fields_are_refused(
     http: httpx.Client, upstream: Upstream, tag: str, field: str, value: Any
 ) -> None:
     error = error_of(http.post(COMPLETIONS, json=body(script(tag=tag), **{field: value})))
@@ -117,7 +117,7 @@ def test_what_this_api_does_not_do_is_refused(
     assert upstream.requests(tag) == []
 
 
-def test_what_asks_for_nothing_is_let_pass(http: httpx.Client) -> None:
+def test_unsupported_fields_with_empty_values_are_accepted(http: httpx.Client) -> None:
     nothing = {
         "suffix": None,
         "echo": False,
@@ -131,7 +131,7 @@ def test_what_asks_for_nothing_is_let_pass(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("prompt", [[], None, 7, {}, [[]], ["a", 1], [["a"]], [1.5], ["a"] * 17], ids=repr)
-def test_what_is_no_prompt_is_refused(http: httpx.Client, prompt: Any) -> None:
+def test_an_invalid_prompt_is_refused(http: httpx.Client, prompt: Any) -> None:
     error = error_of(http.post(COMPLETIONS, json=body(prompt)))
     assert (error["status"], error["param"]) == (400, "prompt")
 
@@ -160,7 +160,7 @@ def test_a_field_out_of_range_is_refused(http: httpx.Client, field: str, value: 
     assert error["param"].startswith(field)
 
 
-def test_what_is_for_the_llm_reaches_it(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_sampling_parameters_reach_the_llm(client: OpenAI, upstream: Upstream, tag: str) -> None:
     sampling: dict[str, Any] = {
         "temperature": 0.5,
         "top_p": 0.9,
@@ -175,8 +175,8 @@ def test_what_is_for_the_llm_reaches_it(client: OpenAI, upstream: Upstream, tag:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_limit_and_a_stop_end_it(http: httpx.Client, stream: bool) -> None:
-    """A limit of 16, OpenAI's when none is sent, is none here: nobody means it who asks a Cat."""
+def test_a_limit_and_a_stop_sequence_end_the_text(http: httpx.Client, stream: bool) -> None:
+    """OpenAI's default of 16 tokens does not apply here: it is too short for the reply of a Cat."""
     says = script(say=["one ", "two ", "three ", "four"], repeat=10)
     options = {"stream": stream}
 
@@ -191,13 +191,13 @@ def test_a_limit_and_a_stop_end_it(http: httpx.Client, stream: bool) -> None:
     assert ending() == ("one two three four" * 10, "stop")
 
 
-def test_the_settings_limit_holds(client: OpenAI, settings: Callable[..., None]) -> None:
+def test_the_setting_max_tokens_applies(client: OpenAI, settings: Callable[..., None]) -> None:
     settings(max_tokens=3)
     completion = client.completions.create(model=MODEL, prompt="one two three four", max_tokens=10)
     assert (completion.choices[0].text, completion.choices[0].finish_reason) == ("one two three", "length")
 
 
-def test_a_refusal_is_the_text(client: OpenAI) -> None:
+def test_the_text_of_a_refusal_is_the_refusal(client: OpenAI) -> None:
     prompt = script(refusal=["I had ", "rather not."])
     assert client.completions.create(model=MODEL, prompt=prompt).choices[0].text == "I had rather not."
     chunks = client.completions.create(model=MODEL, prompt=prompt, stream=True)
@@ -206,8 +206,8 @@ def test_a_refusal_is_the_text(client: OpenAI) -> None:
 
 @needs_agents
 @pytest.mark.parametrize("show_steps", [False, True])
-def test_an_agent_completes_with_its_own_tools(client: OpenAI, settings: Callable[..., None], show_steps: bool) -> None:
-    """The older API has no place for what the agent does before it speaks."""
+def test_an_agent_uses_its_own_tools(client: OpenAI, settings: Callable[..., None], show_steps: bool) -> None:
+    """The setting `show_steps` has no effect: the older API has no field for an agent's steps."""
     settings(show_steps=show_steps)
     prompt = script("time?", turns=[{"tool_calls": [{"name": "clock"}]}, {"say": ["It is ", "tea time."]}])
     completion = client.completions.create(model="cheshire-cat:alice", prompt=prompt)
@@ -235,7 +235,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_stream_adds_up_to_the_reply(http: httpx.Client, case: str) -> None:
+def test_the_chunks_of_a_stream_add_up_to_the_whole_reply(http: httpx.Client, case: str) -> None:
     says, fields = CASES[case]
     whole = http.post(COMPLETIONS, json=body(script(**says), **fields)).json()["choices"][0]
     chunks = [*events(http.post(COMPLETIONS, json=body(script(**says), **fields, stream=True)))]
@@ -248,7 +248,7 @@ def test_a_stream_adds_up_to_the_reply(http: httpx.Client, case: str) -> None:
 
 @pytest.mark.parametrize("says", [{"fail_status": 500}, {"rubbish": True}, {"break_after": 0}], ids=str)
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_llm_that_fails_at_once(client: OpenAI, says: dict[str, Any], stream: bool) -> None:
+def test_an_llm_that_fails_at_once_is_502(client: OpenAI, says: dict[str, Any], stream: bool) -> None:
     with pytest.raises(InternalServerError) as failed:
         client.completions.create(model=MODEL, prompt=script(say="a", **says), stream=stream)
     assert (failed.value.status_code, failed.value.code) == (502, "upstream_error")
@@ -256,7 +256,7 @@ def test_an_llm_that_fails_at_once(client: OpenAI, says: dict[str, Any], stream:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_one_prompt_that_fails_fails_all(http: httpx.Client, upstream: Upstream, tag: str, stream: bool) -> None:
+def test_one_failed_prompt_fails_the_request(http: httpx.Client, upstream: Upstream, tag: str, stream: bool) -> None:
     prompts = [script(say="fine"), script(fail_status=400), script(tag=tag, say="never")]
     reply = http.post(COMPLETIONS, json=body(prompts, stream=stream))
     if stream:
@@ -279,7 +279,9 @@ def test_an_error_in_mid_stream_reaches_the_sdk(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_a_client_that_leaves_ends_the_llms_work(cat: Cat, upstream: Upstream, tag: str, position: int) -> None:
+def test_a_client_that_disconnects_ends_the_request_to_the_llm(
+    cat: Cat, upstream: Upstream, tag: str, position: int
+) -> None:
     prompts = [script(say="quick"), script(say="quick")]
     prompts[position] = script(tag=tag, say=["tick "], repeat=500, delay=0.05)
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -291,7 +293,7 @@ def test_a_client_that_leaves_ends_the_llms_work(cat: Cat, upstream: Upstream, t
     assert record["chunks_sent"] < 100
 
 
-def test_it_counts_with_all_that_the_cat_answers(
+def test_a_request_counts_once_in_the_rate_limit_shared_with_chat(
     http: httpx.Client, settings: Callable[..., None], somebody: str
 ) -> None:
     settings(rate_limit_per_minute=2)
@@ -301,7 +303,7 @@ def test_it_counts_with_all_that_the_cat_answers(
     assert error_of(http.post(COMPLETIONS, json=body("hi", user=somebody)))["code"] == "rate_limit_exceeded"
 
 
-def test_a_cat_that_keeps_conversations_keeps_no_completion(
+def test_completions_are_not_stored_with_history_cat(
     client: OpenAI, settings: Callable[..., None], upstream: Upstream, tag: str, somebody: str
 ) -> None:
     settings(history="cat")
@@ -310,7 +312,7 @@ def test_a_cat_that_keeps_conversations_keeps_no_completion(
     assert said_to(upstream, tag) == [("user", "a prompt")]
 
 
-def test_one_line_of_the_log_tells_of_all_prompts(
+def test_a_request_with_several_prompts_has_one_log_line(
     cat: Cat, settings: Callable[..., None], until: Callable[..., None]
 ) -> None:
     settings(debug_mode=True)

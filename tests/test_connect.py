@@ -1,4 +1,4 @@
-"""The connect page: what it is served with, and what people do with it in a real browser."""
+"""The connect page: its HTTP response, and its use in a real browser."""
 
 import base64
 import hashlib
@@ -49,7 +49,7 @@ def directives(reply: httpx.Response) -> dict[str, str]:
     return {name: value for name, _, value in (directive.partition(" ") for directive in policy)}
 
 
-def test_the_page_needs_no_key_and_tells_no_secret(cat: Cat, settings: Callable[..., None]) -> None:
+def test_the_page_needs_no_key_and_contains_no_secret(cat: Cat, settings: Callable[..., None]) -> None:
     settings(model_aliases="jabberwocky=cheshire-cat")
     reply = httpx.get(f"{cat.url}/custom/connect")
     assert reply.status_code == 200
@@ -60,7 +60,7 @@ def test_the_page_needs_no_key_and_tells_no_secret(cat: Cat, settings: Callable[
     assert cat.http.get("/custom/connect").text == reply.text
 
 
-def test_its_policy_allows_its_own_style_and_script_alone(cat: Cat) -> None:
+def test_the_content_security_policy_allows_only_the_pages_own_style_and_script(cat: Cat) -> None:
     reply = httpx.get(f"{cat.url}/custom/connect")
     own = {}
     for kind in ("style", "script"):
@@ -83,7 +83,7 @@ def test_its_policy_allows_its_own_style_and_script_alone(cat: Cat) -> None:
     assert reply.headers["cache-control"] == "no-cache"
 
 
-def test_other_methods_are_refused_in_the_apis_words(cat: Cat) -> None:
+def test_other_methods_are_405_in_openais_form(cat: Cat) -> None:
     reply = cat.http.post("/custom/connect")
     assert (reply.status_code, reply.json()["error"]["code"]) == (405, "method_not_supported")
     assert reply.headers["allow"] == "GET"
@@ -127,7 +127,7 @@ class Page:
         self["message"].send_keys(text.replace("\n", Keys.SHIFT + Keys.ENTER + Keys.NULL), Keys.ENTER)
 
     def ask(self, text: str) -> WebElement:
-        """Say it, and wait for the end of the reply."""
+        """Send a message, and wait for the end of the reply."""
         before = len(self.replies())
         self.say(text)
         self.until(lambda: len(self.replies()) > before and not self["stop"].is_displayed(), "it was answered")
@@ -137,7 +137,7 @@ class Page:
         return self.all(".turn.assistant")
 
     def copy(self, source: str) -> str:
-        """Press the copy button, and paste what it copied."""
+        """Press the copy button, and return the pasted text."""
         button = self.driver.find_element(By.CSS_SELECTOR, f'[data-copies="{source}"]')
         button.click()
         self.until(lambda: button.text != "Copy", "it was copied")
@@ -147,7 +147,7 @@ class Page:
         return self["message"].get_property("value")
 
     def complaints(self) -> list[dict[str, Any]]:
-        """What stands in the console; replies that are errors are entered there by the browser itself."""
+        """Messages in the browser's console, without those that the browser adds for error responses."""
         return [entry for entry in self.driver.get_log("browser") if entry["source"] != "network"]
 
     def emulate(self, command: str, **parameters: Any) -> None:
@@ -177,14 +177,14 @@ def page(driver: webdriver.Chrome, cat: Cat) -> Iterator[Page]:
 
 @pytest.fixture
 def ready(page: Page) -> Page:
-    """The page after the right key."""
+    """The page with the right key entered."""
     page.use_key(KEY)
     assert page["key-status"].text == "The key is valid."
     return page
 
 
 @needs_browser
-def test_it_shows_that_the_bridge_lives_and_where(page: Page, cat: Cat) -> None:
+def test_it_shows_health_version_and_base_url(page: Page, cat: Cat) -> None:
     assert page["health"].text == "Healthy"
     assert not page["trouble"].is_displayed()
     assert cat.http.get("/custom/health").json()["version"] in page["version"].text
@@ -193,7 +193,7 @@ def test_it_shows_that_the_bridge_lives_and_where(page: Page, cat: Cat) -> None:
 
 
 @needs_browser
-def test_it_says_what_to_do_while_the_cat_has_no_llm(page: Page, cat: Cat, upstream: Upstream) -> None:
+def test_it_shows_what_to_do_if_the_cat_has_no_llm(page: Page, cat: Cat, upstream: Upstream) -> None:
     cat.use_no_llm()
     try:
         page.open()
@@ -207,7 +207,7 @@ def test_it_says_what_to_do_while_the_cat_has_no_llm(page: Page, cat: Cat, upstr
 
 
 @needs_browser
-def test_it_says_when_the_plugin_is_gone(page: Page, cat: Cat) -> None:
+def test_it_shows_that_the_plugin_is_switched_off(page: Page, cat: Cat) -> None:
     cat.toggle(cat.folder)
     try:
         page.use_key(KEY)
@@ -220,7 +220,7 @@ def test_it_says_when_the_plugin_is_gone(page: Page, cat: Cat) -> None:
 
 @needs_browser
 @pytest.mark.parametrize("key", ["wrong", "", "ключ"])
-def test_a_wrong_key_is_told_so_and_opens_nothing(page: Page, key: str) -> None:
+def test_a_wrong_key_shows_an_error_and_enables_nothing(page: Page, key: str) -> None:
     page.use_key(key)
     shown = page["key-status"].text
     expected = {"wrong": "Incorrect API key", "": "You did not provide an API key", "ключ": "No key has characters"}
@@ -231,7 +231,7 @@ def test_a_wrong_key_is_told_so_and_opens_nothing(page: Page, key: str) -> None:
 
 
 @needs_browser
-def test_a_wrong_key_closes_what_the_right_one_opened(ready: Page) -> None:
+def test_a_wrong_key_after_the_right_one_disables_the_page(ready: Page) -> None:
     ready["with-key"].click()
     assert KEY in ready["settings"].text
     ready.use_key("wrong")
@@ -240,7 +240,7 @@ def test_a_wrong_key_closes_what_the_right_one_opened(ready: Page) -> None:
 
 
 @needs_browser
-def test_the_right_key_lists_the_models_to_talk_to(ready: Page, cat: Cat) -> None:
+def test_the_right_key_lists_the_chat_models(ready: Page, cat: Cat) -> None:
     models = [model["id"] for model in cat.http.get("/custom/v1/models").json()["data"]]
     models.remove("cheshire-cat-embedder")
     assert [choice.text for choice in ready.all("#models .choice")] == models
@@ -248,7 +248,7 @@ def test_the_right_key_lists_the_models_to_talk_to(ready: Page, cat: Cat) -> Non
 
 
 @needs_browser
-def test_the_key_can_be_looked_at(page: Page) -> None:
+def test_the_key_can_be_shown_and_hidden(page: Page) -> None:
     assert page["key"].get_property("type") == "password"
     page["show-key"].click()
     assert page["key"].get_property("type") == "text"
@@ -257,7 +257,7 @@ def test_the_key_can_be_looked_at(page: Page) -> None:
 
 
 @needs_browser
-def test_a_reply_is_shown_while_it_is_made(ready: Page) -> None:
+def test_a_reply_is_shown_while_it_streams(ready: Page) -> None:
     ready.run(
         "window.steps = []; new MutationObserver(() => {"
         " const said = document.querySelector('.turn.assistant .said')?.textContent;"
@@ -280,7 +280,7 @@ def test_a_reply_has_its_time_to_first_token_and_its_usage(ready: Page) -> None:
 
 
 @needs_browser
-def test_what_is_said_is_text_and_never_markup(ready: Page) -> None:
+def test_messages_are_shown_as_text_and_never_as_markup(ready: Page) -> None:
     markup = "<img src=x onerror=alert(1)><b>bold</b>\n  <script>alert(2)</script> & &amp;"
     reply = ready.ask(script(markup, say=markup))
     assert reply.find_element(By.CLASS_NAME, "said").get_property("textContent") == markup
@@ -288,7 +288,7 @@ def test_what_is_said_is_text_and_never_markup(ready: Page) -> None:
 
 
 @needs_browser
-def test_a_turn_goes_out_with_those_before_it_until_a_new_chat(ready: Page, upstream: Upstream, tag: str) -> None:
+def test_each_turn_is_sent_with_the_earlier_ones_until_a_new_chat(ready: Page, upstream: Upstream, tag: str) -> None:
     ready.ask(script("first", say="one"))
     ready.ask(script("second", tag=tag, say="two"))
     roles = [("user", "first"), ("assistant", "one"), ("user", "second")]
@@ -307,7 +307,7 @@ def test_the_chosen_model_answers(ready: Page) -> None:
 
 
 @needs_browser
-def test_an_error_is_told_in_clear_words(ready: Page, upstream: Upstream, tag: str) -> None:
+def test_an_error_is_shown_and_the_message_stays_in_the_input(ready: Page, upstream: Upstream, tag: str) -> None:
     asked = script("first", fail_status=500)
     reply = ready.ask(asked)
     assert "pipeline or its LLM failed" in reply.find_element(By.CLASS_NAME, "error").text
@@ -319,14 +319,14 @@ def test_an_error_is_told_in_clear_words(ready: Page, upstream: Upstream, tag: s
 
 
 @needs_browser
-def test_an_error_in_the_middle_of_a_reply_keeps_what_was_said(ready: Page) -> None:
+def test_an_error_in_mid_stream_keeps_the_text_so_far(ready: Page) -> None:
     reply = ready.ask(script(say=["one ", "two "], error_after=1, delay=0.1))
     assert reply.find_element(By.CLASS_NAME, "said").get_property("textContent") == "one "
     assert "failed" in reply.find_element(By.CLASS_NAME, "error").text
 
 
 @needs_browser
-def test_the_rate_limit_is_told_with_its_wait(ready: Page, settings: Callable[..., None]) -> None:
+def test_a_rate_limit_error_shows_the_time_to_wait(ready: Page, settings: Callable[..., None]) -> None:
     settings(rate_limit_per_minute=1)
     ready.ask("hi")
     reply = ready.ask("hi")
@@ -334,7 +334,7 @@ def test_the_rate_limit_is_told_with_its_wait(ready: Page, settings: Callable[..
 
 
 @needs_browser
-def test_a_cat_that_is_gone_is_told(ready: Page) -> None:
+def test_it_shows_that_the_cat_cannot_be_reached(ready: Page) -> None:
     ready.driver.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     ready.driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
@@ -348,7 +348,7 @@ def test_a_cat_that_is_gone_is_told(ready: Page) -> None:
 
 
 @needs_browser
-def test_stop_ends_the_reply_and_the_llms_request(ready: Page, upstream: Upstream, tag: str) -> None:
+def test_stop_ends_the_reply_and_the_request_to_the_llm(ready: Page, upstream: Upstream, tag: str) -> None:
     ready.say(script("first", tag=tag, say="tick ", repeat=600, delay=0.05))
     ready.until(lambda: "tick tick" in ready.replies()[-1].text, "it is answering")
     assert not ready["send"].is_displayed()
@@ -375,13 +375,13 @@ def test_a_new_chat_stops_the_old_ones_reply(ready: Page, upstream: Upstream, ta
 
 
 @needs_browser
-def test_the_base_url_and_the_settings_are_copied(ready: Page, cat: Cat) -> None:
+def test_the_base_url_and_the_settings_can_be_copied(ready: Page, cat: Cat) -> None:
     assert ready.copy("base-url") == cat.base_url
     assert ready.copy("settings") == ready["settings"].get_property("textContent")
 
 
 @needs_browser
-def test_they_are_copied_where_a_page_has_no_clipboard(page: Page) -> None:
+def test_copying_works_without_the_clipboard_api(page: Page) -> None:
     base_url = f"http://{OTHER_HOST}:{page.port}/custom/v1"
     page.open(f"http://{OTHER_HOST}:{page.port}/custom/connect")
     assert page.run("return navigator.clipboard === undefined")
@@ -392,7 +392,7 @@ def test_they_are_copied_where_a_page_has_no_clipboard(page: Page) -> None:
 
 
 @needs_browser
-def test_every_client_has_settings_with_url_and_model_and_the_key_if_it_is_wanted(ready: Page, cat: Cat) -> None:
+def test_every_clients_settings_have_url_and_model_and_the_key_on_request(ready: Page, cat: Cat) -> None:
     assert [choice.text for choice in ready.all("#clients .choice")] == CLIENTS
     for client in CLIENTS:
         ready.choose("clients", client)
@@ -408,7 +408,7 @@ def test_every_client_has_settings_with_url_and_model_and_the_key_if_it_is_wante
 
 @needs_browser
 @pytest.mark.parametrize("client", ["curl", "Python", "LangChain"])
-def test_settings_for_programs_run_as_they_are(ready: Page, client: str) -> None:
+def test_python_and_shell_samples_run_unchanged(ready: Page, client: str) -> None:
     ready["with-key"].click()
     ready.choose("clients", client)
     command = ["bash", "-c"] if client == "curl" else [sys.executable, "-P", "-c"]
@@ -421,7 +421,7 @@ def test_settings_for_programs_run_as_they_are(ready: Page, client: str) -> None
 
 @needs_browser
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-def test_settings_for_javascript_are_javascript(ready: Page, tmp_path: Path) -> None:
+def test_javascript_samples_are_valid_javascript(ready: Page, tmp_path: Path) -> None:
     ready.choose("clients", "JavaScript")
     module = tmp_path / "chat.mjs"
     module.write_text(ready["settings"].get_property("textContent"), "utf-8")
@@ -430,7 +430,7 @@ def test_settings_for_javascript_are_javascript(ready: Page, tmp_path: Path) -> 
 
 
 @needs_browser
-def test_settings_in_yaml_are_yaml(ready: Page, cat: Cat) -> None:
+def test_yaml_samples_are_valid_yaml(ready: Page, cat: Cat) -> None:
     ready.choose("clients", "LibreChat")
     (endpoint,) = yaml.safe_load(ready["settings"].get_property("textContent"))["endpoints"]["custom"]
     assert endpoint["baseURL"] == cat.base_url
@@ -442,7 +442,7 @@ def test_settings_in_yaml_are_yaml(ready: Page, cat: Cat) -> None:
 
 @needs_browser
 @needs_agents
-def test_settings_name_the_chosen_model(ready: Page) -> None:
+def test_settings_have_the_chosen_model(ready: Page) -> None:
     ready.choose("models", "cheshire-cat:alice")
     assert '"model":"cheshire-cat:alice"' in ready["settings"].text
 
@@ -490,7 +490,7 @@ def contrast(first: str, second: str) -> float:
 
 
 @needs_browser
-def test_it_is_dark_where_that_is_wanted_and_readable_in_both(ready: Page) -> None:
+def test_it_has_a_dark_mode_and_enough_contrast_in_both_modes(ready: Page) -> None:
     ready.ask(script(say="one"))
     grounds = {}
     for scheme in ("light", "dark"):
@@ -504,7 +504,7 @@ def test_it_is_dark_where_that_is_wanted_and_readable_in_both(ready: Page) -> No
 
 
 @needs_browser
-def test_everything_that_takes_input_has_a_name_and_the_keyboard_reaches_it(ready: Page) -> None:
+def test_every_input_has_a_label_and_can_be_reached_by_keyboard(ready: Page) -> None:
     for element in ready.all("input, textarea, button, fieldset, [role=log], [role=region]"):
         assert element.accessible_name or not element.is_displayed(), element.get_attribute("outerHTML")
     ready.run("document.querySelector('button[data-copies]').focus()")
@@ -517,7 +517,7 @@ def test_everything_that_takes_input_has_a_name_and_the_keyboard_reaches_it(read
 
 
 @needs_browser
-def test_it_asks_this_cat_alone_and_leaves_the_key_nowhere(ready: Page, cat: Cat) -> None:
+def test_it_sends_requests_only_to_this_cat_and_stores_the_key_nowhere(ready: Page, cat: Cat) -> None:
     ready["with-key"].click()
     ready.ask(script(say="one"))
     events = [json.loads(entry["message"])["message"] for entry in ready.driver.get_log("performance")]
@@ -576,11 +576,11 @@ class Proxy(BaseHTTPRequestHandler):
     do_GET = do_POST = _pass_on
 
     def log_message(self, *_: object) -> None:
-        """Nothing to tell."""
+        """Do not log requests."""
 
 
 class LoginWall(Proxy):
-    """A proxy that lets the page through, and answers all else with a page of its own."""
+    """A proxy that passes on the page, and answers other requests with a login page."""
 
     def _pass_on(self) -> None:
         if self.path.endswith("/connect"):
@@ -595,7 +595,7 @@ class LoginWall(Proxy):
 
 @contextmanager
 def behind(proxy: type[Proxy], cat: Cat) -> Iterator[str]:
-    """The plugin's base URL there."""
+    """The plugin's base URL behind the proxy."""
     handler = type("Handler", (proxy,), {"cat": cat})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
@@ -617,7 +617,7 @@ def test_it_works_behind_a_proxy_under_a_prefix(page: Page, cat: Cat) -> None:
 
 
 @needs_browser
-def test_an_answer_that_is_not_the_apis_is_told_so(page: Page, cat: Cat) -> None:
+def test_a_response_from_something_else_than_the_api_is_reported(page: Page, cat: Cat) -> None:
     with behind(LoginWall, cat) as base:
         page.open(f"{base}/connect")
         assert page["health"].text == "Not reachable"

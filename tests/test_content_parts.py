@@ -1,4 +1,4 @@
-"""Content parts: images, audio and files reach the LLM as they were sent, and what cannot be is refused by name."""
+"""Content parts: images, audio and files reach the LLM unchanged, and unsupported parts are refused."""
 
 import base64
 import json
@@ -52,7 +52,7 @@ def user(*parts: Any) -> dict[str, Any]:
     ids=["image", "images", "detail", "audio", "file", "all"],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_parts_reach_the_llm_in_their_order_and_as_they_are(
+def test_parts_reach_the_llm_unchanged_and_in_order(
     http: httpx.Client, upstream: Upstream, tag: str, parts: list[Any], stream: bool
 ) -> None:
     sent = [text(script("Look:", tag=tag, say="I see.")), *parts]
@@ -61,12 +61,12 @@ def test_parts_reach_the_llm_in_their_order_and_as_they_are(
     assert record["body"]["messages"][-1]["content"] == sent
 
 
-def test_an_image_alone_is_a_question(http: httpx.Client) -> None:
+def test_a_message_may_have_an_image_alone(http: httpx.Client) -> None:
     reply = post(http, user(PNG_PART))
     assert reply.status_code == 200, reply.text
 
 
-def test_images_of_earlier_messages_are_there_too(http: httpx.Client, upstream: Upstream, tag: str) -> None:
+def test_images_of_earlier_messages_reach_the_llm(http: httpx.Client, upstream: Upstream, tag: str) -> None:
     earlier = [text("A cat?"), PNG_PART, JPEG_PART]
     messages = [
         user(*earlier),
@@ -78,7 +78,7 @@ def test_images_of_earlier_messages_are_there_too(http: httpx.Client, upstream: 
     assert record["body"]["messages"][1]["content"] == earlier
 
 
-def test_jpg_is_jpeg(http: httpx.Client, upstream: Upstream, tag: str) -> None:
+def test_the_media_type_jpg_becomes_jpeg(http: httpx.Client, upstream: Upstream, tag: str) -> None:
     jpg = image(f"DATA:image/JPG;base64,{JPEG}")
     post(http, user(text(script(tag=tag, say="I see.")), jpg)).raise_for_status()
     (record,) = upstream.wait(tag)
@@ -119,7 +119,7 @@ REMOTE = image("https://example.com/cat.png")
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else None,
 )
-def test_what_cannot_reach_the_cat_is_refused_by_name(http: httpx.Client, part: Any, param: str, code: str) -> None:
+def test_unsupported_parts_are_refused_with_their_path(http: httpx.Client, part: Any, param: str, code: str) -> None:
     reply = post(http, {"role": "assistant", "content": "Hm?"}, user(text("Look:"), part))
     assert reply.status_code == 400, reply.text
     error = reply.json()["error"]
@@ -127,7 +127,7 @@ def test_what_cannot_reach_the_cat_is_refused_by_name(http: httpx.Client, part: 
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "assistant"])
-def test_only_users_show_images(http: httpx.Client, role: str) -> None:
+def test_images_are_allowed_in_user_messages_only(http: httpx.Client, role: str) -> None:
     reply = post(http, {"role": role, "content": [PNG_PART]}, user(text("Look:")))
     assert reply.status_code == 400
     assert reply.json()["error"]["param"].startswith("messages[0].content")
@@ -142,7 +142,7 @@ def test_images_of_private_addresses_are_not_fetched(http: httpx.Client, setting
     assert (error["param"], error["code"]) == ("messages[0].content[1].image_url.url", "invalid_value")
 
 
-def test_only_so_many_are_fetched(http: httpx.Client, settings: Any) -> None:
+def test_at_most_ten_images_are_fetched(http: httpx.Client, settings: Any) -> None:
     settings(fetch_remote_images=True)
     reply = post(http, user(*(image(f"http://127.0.0.1:1/{number}.png") for number in range(11))))
     assert reply.status_code == 400

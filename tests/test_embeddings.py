@@ -1,4 +1,4 @@
-"""Embeddings: the Cat's own embedder behind OpenAI's API."""
+"""Embeddings from the Cat's own embedder."""
 
 import base64
 import json
@@ -50,7 +50,7 @@ class Mute(ModelProvider):
 
 @pytest.fixture(scope="module")
 def own_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
-    """A Cat whose embedder these tests may change: another one is another memory."""
+    """A Cat whose embedder these tests may change; its vector memory depends on the embedder."""
     cat = make_cat(tmp_path_factory.mktemp("embedding") / "home")
     if WHICH == "2":
         (cat.plugins / "letters").mkdir()
@@ -70,7 +70,7 @@ def use_upstream(cat: Cat, upstream: Upstream) -> None:
 
 
 def choose(cat: Cat, name: str, **values: Any) -> None:
-    """An embedder by its name in the Cat's panel."""
+    """Choose an embedder by its name in the Cat's panel."""
     if WHICH == "2":
         saved = cat.http.put("/settings/core__config__core", json={"default_embedder": name})
     else:
@@ -100,7 +100,7 @@ def error_of(reply: httpx.Response) -> dict[str, Any]:
 
 
 def inputs(upstream: Upstream, tag: str) -> list[list[str]]:
-    """Those of the requests of the tag that reached the embedder."""
+    """The inputs of the tag's requests that reached the embedder."""
     return [record["body"]["input"] for record in upstream.wait(tag)]
 
 
@@ -108,7 +108,7 @@ def inputs(upstream: Upstream, tag: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("format", ["float", "base64", None])
-def test_a_text_has_the_vector_that_the_cats_embedder_gives_it(client: OpenAI, format: Any) -> None:
+def test_a_text_gets_the_vector_of_the_cats_embedder(client: OpenAI, format: Any) -> None:
     options = {"encoding_format": format} if format else {}
     reply = client.embeddings.create(model=MODEL, input="A grin without a cat.", **options)
     (found,) = reply.data
@@ -122,7 +122,7 @@ def test_a_text_has_the_vector_that_the_cats_embedder_gives_it(client: OpenAI, f
 
 
 @pytest.mark.parametrize("format", ["float", "base64", None])
-def test_a_vector_is_a_list_unless_base64_is_asked_for(http: httpx.Client, format: str | None) -> None:
+def test_a_vector_is_a_list_unless_base64_is_requested(http: httpx.Client, format: str | None) -> None:
     reply = http.post(EMBEDDINGS, json=body(["one", "two"], encoding_format=format))
     assert reply.headers["content-type"] == "application/json"
     kind = str if format == "base64" else list
@@ -145,9 +145,7 @@ def test_base64_and_float_are_the_same_numbers(http: httpx.Client) -> None:
     ]
 
 
-def test_many_texts_go_to_the_embedder_a_few_at_a_time_and_keep_their_order(
-    client: OpenAI, upstream: Upstream, tag: str
-) -> None:
+def test_many_texts_are_embedded_in_batches_and_keep_their_order(client: OpenAI, upstream: Upstream, tag: str) -> None:
     texts = [script(f"text {number}", tag=tag) for number in range(75)]
     found = client.embeddings.create(model=MODEL, input=texts).data
     assert [item.index for item in found] == [*range(75)]
@@ -157,7 +155,7 @@ def test_many_texts_go_to_the_embedder_a_few_at_a_time_and_keep_their_order(
     assert sorted(text for batch in asked for text in batch) == sorted(texts)
 
 
-def test_as_many_texts_as_on_openai(http: httpx.Client) -> None:
+def test_as_many_texts_as_on_openai_are_accepted(http: httpx.Client) -> None:
     assert len(http.post(EMBEDDINGS, json=body(["a"] * 2048)).json()["data"]) == 2048
     error = error_of(http.post(EMBEDDINGS, json=body(["a"] * 2049)))
     assert (error["status"], error["param"], error["code"]) == (400, "input", "invalid_value")
@@ -169,7 +167,7 @@ def test_as_many_texts_as_on_openai(http: httpx.Client) -> None:
     ["", [], [""], ["a", ""], [[]], [[1], []], [1.5], ["a", 1], [True], [[1], "a"], [["a"]], None, {}, 7, [None]],
     ids=repr,
 )
-def test_what_is_no_text_is_refused(http: httpx.Client, wrong: Any) -> None:
+def test_an_invalid_input_is_refused(http: httpx.Client, wrong: Any) -> None:
     error = error_of(http.post(EMBEDDINGS, json=body(wrong)))
     assert (error["status"], error["type"], error["param"]) == (400, "invalid_request_error", "input")
 
@@ -192,7 +190,7 @@ def test_a_field_out_of_range_is_refused(http: httpx.Client, field: str, value: 
     assert (error["status"], error["param"]) == (400, field)
 
 
-def test_what_is_missing_is_named(http: httpx.Client) -> None:
+def test_a_missing_field_is_named(http: httpx.Client) -> None:
     error = error_of(http.post(EMBEDDINGS, json={"model": MODEL}))
     assert (error["status"], error["param"], error["code"]) == (400, "input", "missing_required_parameter")
 
@@ -214,7 +212,7 @@ def tokens_of() -> Callable[[str], list[int]]:
         pytest.skip(f"no vocabulary: {type(error).__name__}")
 
 
-def test_tokens_are_the_text_that_they_stand_for(
+def test_token_ids_are_decoded_to_their_text(
     client: OpenAI, upstream: Upstream, tag: str, tokens_of: Callable[[str], list[int]]
 ) -> None:
     texts = [script("Grüße, 猫 🐱", tag=tag), "a second"]
@@ -228,14 +226,14 @@ def test_tokens_are_the_text_that_they_stand_for(
 
 @pytest.mark.usefixtures("tokens_of")
 @pytest.mark.parametrize("token", [100_256, 100_277, -1, 2**31, 2**70], ids=str)
-def test_a_token_that_there_is_not_is_refused(http: httpx.Client, token: int) -> None:
+def test_an_unknown_token_id_is_refused(http: httpx.Client, token: int) -> None:
     for input in ([token], [[1], [1, token]]):
         error = error_of(http.post(EMBEDDINGS, json=body(input)))
         assert (error["status"], error["param"], error["code"]) == (400, "input", "invalid_value")
         assert str(token)[:20] in error["message"]
 
 
-def test_as_many_tokens_as_on_openai(http: httpx.Client, tokens_of: Callable[[str], list[int]]) -> None:
+def test_as_many_tokens_as_on_openai_are_accepted(http: httpx.Client, tokens_of: Callable[[str], list[int]]) -> None:
     tokens = tokens_of("one two three")
     assert len(tokens) == 3
     reply = http.post(EMBEDDINGS, json=body([tokens * 500] * 200))
@@ -245,7 +243,7 @@ def test_as_many_tokens_as_on_openai(http: httpx.Client, tokens_of: Callable[[st
 
 
 @pytest.mark.skipif(WHICH == "1.9", reason="without a vocabulary that Cat's own memory does not work")
-def test_without_a_vocabulary_tokens_are_refused_and_texts_are_not(upstream: Upstream, tmp_path: Any) -> None:
+def test_without_a_vocabulary_token_ids_are_refused_and_texts_accepted(upstream: Upstream, tmp_path: Any) -> None:
     cat = make_cat(tmp_path / "home")
     nowhere = "http://127.0.0.1:9"
     cat.start(TIKTOKEN_CACHE_DIR=str(tmp_path / "none"), HTTPS_PROXY=nowhere, https_proxy=nowhere)
@@ -263,18 +261,18 @@ def test_without_a_vocabulary_tokens_are_refused_and_texts_are_not(upstream: Ups
 # Size of the vectors
 
 
-def test_vectors_of_the_size_that_the_embedder_has(client: OpenAI) -> None:
+def test_dimensions_may_be_the_size_of_the_embedders_vectors(client: OpenAI) -> None:
     (found,) = client.embeddings.create(model=MODEL, input="one", dimensions=EMBEDDING_SIZE).data
     assert len(found.embedding) == EMBEDDING_SIZE
 
 
 @pytest.mark.skipif(WHICH != "2", reason="of those that Cheshire Cat 1.9 can have, only OpenAI's")
-def test_vectors_of_another_size_where_the_embedder_can(client: OpenAI) -> None:
+def test_dimensions_may_be_another_size_if_the_embedder_supports_it(client: OpenAI) -> None:
     (found,) = client.embeddings.create(model=MODEL, input="one", dimensions=64).data
     assert found.embedding == embedding("one", 64, as_base64=False)
 
 
-def test_vectors_of_another_size_are_refused_where_it_cannot(client: OpenAI) -> None:
+def test_dimensions_of_another_size_are_refused_if_it_does_not(client: OpenAI) -> None:
     with pytest.raises(BadRequestError) as refused:
         client.embeddings.create(model=MODEL, input=script("one", reject=["dimensions"]), dimensions=64)
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "dimensions")
@@ -282,7 +280,7 @@ def test_vectors_of_another_size_are_refused_where_it_cannot(client: OpenAI) -> 
 
 
 @pytest.mark.skipif(WHICH != "1.9", reason="needs the LangChain of the real Cheshire Cat 1.9")
-def test_openais_class_chooses_the_size_for_one_request_alone(upstream: Upstream, tmp_path: Any, tag: str) -> None:
+def test_with_openais_class_dimensions_apply_to_one_request_only(upstream: Upstream, tmp_path: Any, tag: str) -> None:
     cat = make_cat(tmp_path / "home").start(OPENAI_API_BASE=upstream.base_url)
     try:
         choose(cat, "EmbedderOpenAIConfig", openai_api_key="key", model="text-embedding-3-small")
@@ -296,15 +294,15 @@ def test_openais_class_chooses_the_size_for_one_request_alone(upstream: Upstream
 # Usage
 
 
-def test_usage_is_the_embedders_where_it_reports_any(http: httpx.Client) -> None:
-    """Cheshire Cat 1.9's classes keep it to themselves."""
+def test_usage_is_what_the_embedder_reports(http: httpx.Client) -> None:
+    """Cheshire Cat 1.9's embedder classes do not report usage."""
     reported = {"prompt_tokens": 1234, "total_tokens": 1234}
     usage = http.post(EMBEDDINGS, json=body([script("one", reported_usage=reported)])).json()["usage"]
     assert (usage == reported) is (WHICH == "2")
 
 
 @pytest.mark.parametrize("says", [{"usage": False}, {"reported_usage": {"prompt_tokens": 0, "total_tokens": 0}}])
-def test_usage_is_a_count_where_it_does_not(http: httpx.Client, says: dict[str, Any]) -> None:
+def test_usage_is_a_count_if_the_embedder_reports_none(http: httpx.Client, says: dict[str, Any]) -> None:
     text = script("one two three", **says)
     usage = http.post(EMBEDDINGS, json=body([text])).json()["usage"]
     assert len(text) / 8 < usage["prompt_tokens"] < len(text)
@@ -314,7 +312,7 @@ def test_usage_is_a_count_where_it_does_not(http: httpx.Client, says: dict[str, 
 # Models
 
 
-def test_the_embedder_is_the_last_of_the_models(client: OpenAI) -> None:
+def test_the_embedder_is_last_in_the_list_of_models(client: OpenAI) -> None:
     models = client.models.list().data
     assert models[0].id == "cheshire-cat"
     assert models[-1].id == MODEL
@@ -331,7 +329,7 @@ def test_an_alias_may_stand_for_the_embedder(client: OpenAI, settings: Callable[
 
 @pytest.mark.parametrize("aliases", ["", "*=cheshire-cat", "gpt-4o=cheshire-cat, *=cheshire-cat"])
 @pytest.mark.parametrize("model", ["text-embedding-3-small", "cheshire-cat", "gpt-4o"])
-def test_what_makes_no_embeddings_is_not_found_and_told_what_does(
+def test_a_chat_model_is_404_and_the_message_names_the_embedder(
     client: OpenAI, settings: Callable[..., None], aliases: str, model: str
 ) -> None:
     settings(model_aliases=aliases)
@@ -344,7 +342,7 @@ def test_what_makes_no_embeddings_is_not_found_and_told_what_does(
 
 
 @pytest.mark.parametrize("model", [MODEL, "text-embedding-3-small"])
-def test_nobody_talks_to_the_embedder(client: OpenAI, settings: Callable[..., None], model: str) -> None:
+def test_the_embedder_is_no_chat_model(client: OpenAI, settings: Callable[..., None], model: str) -> None:
     settings(model_aliases=f"*={MODEL}")
     for ask in (
         lambda: client.chat.completions.create(model=model, messages=[{"role": "user", "content": "hi"}]),
@@ -356,7 +354,7 @@ def test_nobody_talks_to_the_embedder(client: OpenAI, settings: Callable[..., No
         assert "cheshire-cat" in missing.value.message.split("Models of this Cat: ")[1]
 
 
-def test_the_admin_switches_it_off(http: httpx.Client, settings: Callable[..., None]) -> None:
+def test_an_admin_can_switch_embeddings_off(http: httpx.Client, settings: Callable[..., None]) -> None:
     settings(embeddings=False)
     error = error_of(http.post(EMBEDDINGS, json=body("a")))
     assert (error["status"], error["type"], error["code"]) == (404, "invalid_request_error", "embeddings_off")
@@ -370,7 +368,7 @@ NOT_CONFIGURED = (
 
 
 @pytest.mark.parametrize("name", NOT_CONFIGURED)
-def test_where_none_is_configured_the_client_is_told_where_that_is_done(
+def test_without_an_embedder_the_error_names_the_settings_page(
     http: httpx.Client, embedder: Callable[..., None], name: str
 ) -> None:
     if name == "no longer there":
@@ -395,7 +393,7 @@ def test_a_provider_without_a_key_is_not_configured(cat: Cat, upstream: Upstream
 
 
 @pytest.mark.skipif(WHICH == "2", reason="Cheshire Cat 2 has none of its own")
-def test_the_embedder_that_the_cat_has_without_any_choice(client: OpenAI, embedder: Callable[..., None]) -> None:
+def test_the_dumb_embedder_of_cat_1(client: OpenAI, embedder: Callable[..., None]) -> None:
     embedder("EmbedderDumbConfig")
     one, two = client.embeddings.create(model=MODEL, input=["A grin", "a cat"]).data
     assert {*one.embedding, *two.embedding} == {0.0, 1.0}
@@ -404,7 +402,7 @@ def test_the_embedder_that_the_cat_has_without_any_choice(client: OpenAI, embedd
 
 
 @pytest.mark.skipif(WHICH != "2", reason="providers are Cheshire Cat 2's")
-def test_a_provider_that_takes_one_text_at_a_time(http: httpx.Client, embedder: Callable[..., None]) -> None:
+def test_a_provider_that_accepts_one_text_for_each_request(http: httpx.Client, embedder: Callable[..., None]) -> None:
     embedder("letters:ab:c")
     texts = ["a" * number + "b:c" for number in range(40)]
     found = http.post(EMBEDDINGS, json=body(texts)).json()["data"]
@@ -416,7 +414,7 @@ def test_a_provider_that_takes_one_text_at_a_time(http: httpx.Client, embedder: 
 # Whoever asks
 
 
-def test_requests_are_counted_apart_from_those_that_the_cat_answers(
+def test_embeddings_have_a_separate_rate_limit_count(
     http: httpx.Client, settings: Callable[..., None], somebody: str
 ) -> None:
     settings(rate_limit_per_minute=2)
@@ -432,7 +430,7 @@ def test_requests_are_counted_apart_from_those_that_the_cat_answers(
     assert http.post(EMBEDDINGS, json=body("a", user=f"{somebody}'s friend")).status_code == 200
 
 
-def test_an_invalid_request_shows_how_its_own_count_stands(
+def test_the_headers_of_an_invalid_request_have_the_count_of_its_route(
     cat: Cat, settings: Callable[..., None], somebody: str
 ) -> None:
     settings(rate_limit_per_minute=5)
@@ -448,7 +446,7 @@ def test_an_invalid_request_shows_how_its_own_count_stands(
     assert shown == ["4", "3"]
 
 
-def test_the_places_are_the_same_as_for_chat(
+def test_the_concurrency_limit_is_shared_with_chat(
     http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str
 ) -> None:
     settings(max_concurrent_requests=1)
@@ -463,7 +461,7 @@ def test_the_places_are_the_same_as_for_chat(
     assert http.post(EMBEDDINGS, json=body("b")).status_code == 200
 
 
-def test_one_line_of_the_log_tells_of_it(
+def test_a_request_has_one_log_line(
     cat: Cat, settings: Callable[..., None], log_line: Callable[[httpx.Response], str]
 ) -> None:
     settings(debug_mode=True)
@@ -502,7 +500,7 @@ ITEM = {"object": "embedding", "index": 0, "embedding": [0.5, 0.5]}
     ],
     ids=str,
 )
-def test_an_embedder_that_fails(http: httpx.Client, says: dict[str, Any]) -> None:
+def test_an_embedder_that_fails_is_502(http: httpx.Client, says: dict[str, Any]) -> None:
     reply = http.post(EMBEDDINGS, json=body([script("a", **says)], encoding_format="base64"))
     error = error_of(reply)
     assert (error["status"], error["type"], error["code"]) == (502, "server_error", "upstream_error")
@@ -510,7 +508,7 @@ def test_an_embedder_that_fails(http: httpx.Client, says: dict[str, Any]) -> Non
     assert http.post(EMBEDDINGS, json=body("b")).status_code == 200
 
 
-def test_an_embedder_that_takes_too_long(
+def test_an_embedder_that_takes_too_long_is_504(
     http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str
 ) -> None:
     settings(request_timeout=1)
@@ -521,7 +519,7 @@ def test_an_embedder_that_takes_too_long(
     assert record["state"] == ("left" if WHICH == "2" else "finished")
 
 
-def test_a_client_that_leaves_ends_the_work_and_gives_its_place_back(
+def test_a_client_that_disconnects_ends_the_work_and_releases_its_slot(
     cat: Cat, settings: Callable[..., None], upstream: Upstream, tag: str, until: Callable[..., None]
 ) -> None:
     settings(max_concurrent_requests=1)
@@ -558,7 +556,7 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize("as_tokens", [True, False])
-def test_a_retriever_of_langchain_finds_the_right_document(
+def test_a_langchain_retriever_finds_the_right_document(
     cat: Cat, tokens_of: Callable[[str], list[int]], as_tokens: bool
 ) -> None:
     assert tokens_of("a")

@@ -1,4 +1,4 @@
-"""The contract's table of errors, provoked from outside, on every route."""
+"""Each error of the README's table, provoked by requests, on every route."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def body_of(route: str, text: str = "hi") -> dict[str, Any]:
 
 
 def check(reply: httpx.Response, status: int, code: str, param: str | None = None) -> dict[str, Any]:
-    """The reply is this error in OpenAI's shape, with nothing in it that is not the client's."""
+    """Assert that the response is this error in OpenAI's form, without internal details."""
     assert reply.status_code == status, reply.text
     assert reply.headers["x-request-id"].startswith("req_")
     assert reply.headers["content-type"] == "application/json"
@@ -80,7 +80,7 @@ def test_a_cookie_is_no_credential(stranger: httpx.Client, route: str) -> None:
 
 
 @pytest.mark.parametrize("route", READ + WRITE)
-def test_a_key_and_a_jwt_are_let_in(cat: Cat, stranger: httpx.Client, route: str) -> None:
+def test_a_key_and_a_jwt_are_accepted(cat: Cat, stranger: httpx.Client, route: str) -> None:
     for credential in (KEY, cat.token("alice")):
         headers = {"Authorization": f"Bearer {credential}"}
         if route == MESSAGE:
@@ -90,12 +90,12 @@ def test_a_key_and_a_jwt_are_let_in(cat: Cat, stranger: httpx.Client, route: str
         assert reply.status_code == 200, reply.text
 
 
-def test_401_comes_before_anything_is_said_of_the_body(stranger: httpx.Client) -> None:
+def test_401_comes_before_errors_about_the_body(stranger: httpx.Client) -> None:
     for route in WRITE:
         check(stranger.post(route, content=b"no json"), 401, "invalid_api_key")
 
 
-def test_403_for_a_person_who_names_another(cat: Cat, stranger: httpx.Client) -> None:
+def test_403_for_a_jwt_with_the_user_id_of_another_user(cat: Cat, stranger: httpx.Client) -> None:
     headers = {"Authorization": f"Bearer {cat.token('alice')}"}
     reply = stranger.post(MESSAGE, json={"text": "hi", "user_id": "bob"}, headers=headers)
     check(reply, 403, "insufficient_permissions", "user_id")
@@ -119,13 +119,13 @@ def test_403_for_a_person_who_names_another(cat: Cat, stranger: httpx.Client) ->
     ids=["empty", "text", "cut off", "NaN", "Infinity", "surrogate", "latin-1", "deep list", "deep object"],
 )
 @pytest.mark.parametrize("route", WRITE)
-def test_400_for_a_body_that_is_no_json(http: httpx.Client, route: str, body: bytes) -> None:
+def test_400_for_a_body_that_is_not_json(http: httpx.Client, route: str, body: bytes) -> None:
     check(http.post(route, content=body), 400, "invalid_json")
 
 
 @pytest.mark.parametrize("body", [[], "text", 7, None, [{"text": "hi"}]])
 @pytest.mark.parametrize("route", WRITE)
-def test_400_for_json_that_is_no_object(http: httpx.Client, route: str, body: Any) -> None:
+def test_400_for_json_that_is_not_an_object(http: httpx.Client, route: str, body: Any) -> None:
     reply = http.post(route, content=json.dumps(body))
     assert check(reply, 400, reply.json()["error"]["code"])["code"] in {"invalid_value", "invalid_json"}
 
@@ -184,7 +184,7 @@ def test_400_for_json_that_is_no_object(http: httpx.Client, route: str, body: An
         ({"prediction": {"type": "content", "content": "x"}}, "unsupported_parameter", "prediction"),
     ],
 )
-def test_400_names_the_field_at_fault(http: httpx.Client, fields: dict[str, Any], code: str, param: str) -> None:
+def test_400_names_the_invalid_field(http: httpx.Client, fields: dict[str, Any], code: str, param: str) -> None:
     body = {name: value for name, value in chat_body(**fields).items() if value is not ...}
     for stream in (False, True):
         error = check(http.post(CHAT, json={"stream": stream, **body}), 400, code, param)
@@ -220,14 +220,14 @@ def test_404_lists_the_models_that_exist(http: httpx.Client, name: str) -> None:
 @pytest.mark.parametrize(
     ("method", "route"), [("GET", CHAT), ("DELETE", MESSAGE), ("POST", "/v1/models"), ("PUT", "/health")]
 )
-def test_405_is_in_openais_shape_too(http: httpx.Client, method: str, route: str) -> None:
+def test_405_has_openais_form(http: httpx.Client, method: str, route: str) -> None:
     reply = http.request(method, route)
     check(reply, 405, "method_not_supported")
     assert "allow" in reply.headers
 
 
 @pytest.mark.parametrize("route", WRITE)
-def test_413_is_found_before_the_body_is_read(cat: Cat, http: httpx.Client, route: str) -> None:
+def test_413_is_sent_before_the_body_is_read(cat: Cat, http: httpx.Client, route: str) -> None:
     with socket.create_connection(("127.0.0.1", httpx.URL(cat.url).port or 0), timeout=10) as connection:
         head = (
             f"POST /custom{route} HTTP/1.1\r\nHost: cat\r\nAuthorization: Bearer {KEY}\r\n"
@@ -241,7 +241,7 @@ def test_413_is_found_before_the_body_is_read(cat: Cat, http: httpx.Client, rout
 
 
 @pytest.mark.parametrize("route", WRITE)
-def test_413_for_a_body_that_does_not_say_how_long_it_is(http: httpx.Client, route: str) -> None:
+def test_413_for_a_body_without_content_length(http: httpx.Client, route: str) -> None:
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -286,7 +286,7 @@ def test_502_when_the_agent_fails(cat: Cat, http: httpx.Client, model: str, stre
     assert f"the agent {model.partition(':')[2]} failed" in cat.log()
 
 
-def test_502_when_the_llm_is_not_there(cat: Cat, http: httpx.Client, upstream: Upstream) -> None:
+def test_502_when_the_llm_cannot_be_reached(cat: Cat, http: httpx.Client, upstream: Upstream) -> None:
     cat.use_llm("http://127.0.0.1:9/v1")
     try:
         check(http.post(CHAT, json=chat_body()), 502, "upstream_error")
@@ -295,7 +295,9 @@ def test_502_when_the_llm_is_not_there(cat: Cat, http: httpx.Client, upstream: U
 
 
 @pytest.mark.parametrize("script_fields", [{"break_after": 2}, {"error_after": 2}], ids=str)
-def test_an_llm_that_breaks_off_is_an_error_in_the_stream(http: httpx.Client, script_fields: dict[str, Any]) -> None:
+def test_a_failure_of_the_llm_in_mid_stream_is_an_error_event(
+    http: httpx.Client, script_fields: dict[str, Any]
+) -> None:
     text = script(say=["one", " two", " three"], **script_fields)
     reply = http.post(CHAT, json=chat_body(text, stream=True))
     assert reply.status_code == 200
@@ -310,8 +312,8 @@ def test_an_llm_that_breaks_off_is_an_error_in_the_stream(http: httpx.Client, sc
     check(http.post(CHAT, json=chat_body(text)), 502, "upstream_error")
 
 
-def test_an_llm_that_fails_late_is_an_error_in_the_stream(http: httpx.Client) -> None:
-    """The stream has begun by then, with nothing but its first chunk."""
+def test_a_late_failure_before_the_first_token_is_an_error_event(http: httpx.Client) -> None:
+    """By then the stream has begun, with its first chunk only."""
     reply = http.post(CHAT, json=chat_body(script(first_delay=7, fail_status=400), stream=True))
     assert reply.status_code == 200
     assert '"code":"upstream_error"' in reply.text
@@ -319,7 +321,7 @@ def test_an_llm_that_fails_late_is_an_error_in_the_stream(http: httpx.Client) ->
 
 
 @pytest.mark.parametrize("route", WRITE)
-def test_503_when_all_places_are_taken_and_at_once(
+def test_503_is_sent_at_once_when_all_slots_are_in_use(
     http: httpx.Client, settings: Callable[..., None], until: Callable[..., None], tag: str, route: str
 ) -> None:
     settings(max_concurrent_requests=2)
@@ -336,7 +338,7 @@ def test_503_when_all_places_are_taken_and_at_once(
 
 
 @pytest.mark.parametrize("route", WRITE)
-def test_504_when_the_time_is_over_and_the_run_has_ended(
+def test_504_after_request_timeout_and_the_run_has_ended(
     http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str, route: str
 ) -> None:
     settings(request_timeout=1)
@@ -344,7 +346,7 @@ def test_504_when_the_time_is_over_and_the_run_has_ended(
     upstream.wait(tag, state="left", timeout=1)
 
 
-def test_a_time_out_in_a_stream_is_its_last_event(
+def test_a_time_out_in_a_stream_is_an_error_event_at_its_end(
     http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str
 ) -> None:
     settings(request_timeout=1)
@@ -357,8 +359,8 @@ def test_a_time_out_in_a_stream_is_its_last_event(
     upstream.wait(tag, state="left", timeout=1)
 
 
-def test_a_defect_of_ours_is_500_and_its_traceback_is_in_the_log(cat: Cat, http: httpx.Client) -> None:
-    """The host is not as the plugin knows it: something is gone."""
+def test_a_bug_of_the_plugin_is_500_with_the_traceback_in_the_log(cat: Cat, http: httpx.Client) -> None:
+    """The test plugin removes an attribute of the host that the plugin needs."""
     cat.break_plugin()
     try:
         replies = [http.get(route) for route in READ]
@@ -372,7 +374,7 @@ def test_a_defect_of_ours_is_500_and_its_traceback_is_in_the_log(cat: Cat, http:
     assert http.post(CHAT, json=chat_body()).status_code == 200
 
 
-def test_what_a_client_sends_makes_no_line_in_the_log(
+def test_text_from_a_client_cannot_start_a_log_line(
     cat: Cat, http: httpx.Client, settings: Callable[..., None]
 ) -> None:
     settings(debug_mode=True)

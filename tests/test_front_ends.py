@@ -1,7 +1,7 @@
-"""Chat front ends that cannot run here: what they send, and what they need of the reply.
+"""Requests of chat front ends that cannot run in the tests, and what these front ends need in the response.
 
-Each request stands as the front end makes it, read in its source or recorded, in the version that is named. Those
-from PyPI and npm are in test_clients.py.
+Each request is the one that the named version of the front end sends, read in its source or recorded. Clients from
+PyPI and npm run in test_clients.py.
 """
 
 import json
@@ -63,7 +63,7 @@ def http(cat: Cat) -> httpx.Client:
         pytest.param({"OpenAI-Organization": ""}, {}, id="n8n"),
     ],
 )
-def test_models_are_read(http: httpx.Client, headers: dict[str, str], query: dict[str, str]) -> None:
+def test_the_request_for_models_is_answered(http: httpx.Client, headers: dict[str, str], query: dict[str, str]) -> None:
     listed = http.get("/models", headers=headers, params=query)
     assert listed.status_code == 200
     assert listed.headers["content-type"].startswith("application/json")
@@ -195,7 +195,7 @@ def events(reply: httpx.Response) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("front_end", CHATS)
-def test_a_chat_is_streamed(http: httpx.Client, upstream: Upstream, tag: str, front_end: str) -> None:
+def test_the_chat_request_is_streamed(http: httpx.Client, upstream: Upstream, tag: str, front_end: str) -> None:
     chat = CHATS[front_end]
     text = script("Hello", tag=tag, say=["Good", " day"])
     chunks = events(http.post("/chat/completions", json=chat.body(text), headers=chat.headers))
@@ -214,10 +214,10 @@ def test_a_chat_is_streamed(http: httpx.Client, upstream: Upstream, tag: str, fr
     assert not [words for words in said_before if words not in reached]
 
 
-def test_a_front_end_that_leaves_at_the_finish_reason_has_had_its_reply(
+def test_a_front_end_that_disconnects_at_the_finish_reason_has_the_whole_reply(
     http: httpx.Client, upstream: Upstream, tag: str
 ) -> None:
-    """AnythingLLM reads no further: neither the usage nor [DONE]."""
+    """AnythingLLM reads neither the chunk with usage nor [DONE]."""
     body = CHATS["AnythingLLM 1.16.0"].body(script("Hello", tag=tag, say=["Good", " day"]))
     said = ""
     with http.stream("POST", "/chat/completions", json=body) as reply:
@@ -246,8 +246,8 @@ def test_difys_check_of_a_model(http: httpx.Client) -> None:
     assert checked.json()["object"] == "chat.completion"
 
 
-def test_a_wrong_key_is_told_from_a_wrong_address(cat: Cat) -> None:
-    """Home Assistant's integrations tell their user which it is by the SDK's class of error."""
+def test_a_wrong_key_and_a_wrong_url_are_different_sdk_errors(cat: Cat) -> None:
+    """Home Assistant's integrations tell them apart by the SDK's exception class."""
     with httpx.Client(base_url=cat.base_url) as http:
         for headers in ({"Authorization": "Bearer sk-xxx"}, {"Authorization": "Bearer null"}, {}):
             refused = http.get("/models", headers=headers)
@@ -377,7 +377,7 @@ def test_a_function_result_without_its_call(http: httpx.Client) -> None:
         ),
     ],
 )
-def test_a_picture_reaches_the_llm(
+def test_an_image_reaches_the_llm(
     http: httpx.Client, upstream: Upstream, tag: str, parts: Callable[[str], list[dict[str, Any]]]
 ) -> None:
     content = parts(script("What is it?", tag=tag, say="A cat."))
@@ -391,10 +391,10 @@ def test_a_picture_reaches_the_llm(
 
 
 @needs_memory
-def test_a_question_about_documents_is_the_users_own(
+def test_a_question_about_documents_is_no_background_task(
     http: httpx.Client, upstream: Upstream, tag: str, somebody: str
 ) -> None:
-    """Open WebUI 0.12.4 begins it like its own background tasks."""
+    """In Open WebUI 0.12.4 it begins like a background task."""
     question = (
         "### Task:\nRespond to the user query using the provided context, incorporating inline citations in the "
         'format [id] **only when the <source> tag includes an explicit id attribute** (e.g., <source id="1">).\n\n'
@@ -421,7 +421,7 @@ ORIGINS = {
 
 
 @pytest.mark.parametrize("front_end", ORIGINS)
-def test_a_browser_may(cat: Cat, front_end: str) -> None:
+def test_a_browser_gets_the_cors_headers_it_needs(cat: Cat, front_end: str) -> None:
     origin, wanted = ORIGINS[front_end]
     asking = {
         "Origin": origin,

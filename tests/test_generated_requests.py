@@ -1,6 +1,6 @@
-"""A thousand requests around each boundary: an answer, or a 400 of OpenAI's form, and never anything else.
+"""Generated requests around each limit: the response is 200, or a 400 in OpenAI's form.
 
-`GENERATED_CASES=20000` makes it so many.
+`GENERATED_CASES` is the number of requests for each test, by default 1000.
 """
 
 import base64
@@ -162,7 +162,7 @@ def test_conversations_in_any_order(http: httpx.Client, earlier: list[Any], last
 
 @PLAYED
 @given(body=st.dictionaries(st.sampled_from(["model", "messages", *FIELDS]), json_values, max_size=4))
-def test_bodies_of_anything(http: httpx.Client, body: dict[str, Any]) -> None:
+def test_bodies_of_any_json(http: httpx.Client, body: dict[str, Any]) -> None:
     check(http, body)
 
 
@@ -180,7 +180,7 @@ OF_COMPLETIONS = {
 
 @PLAYED
 @given(prompt=texts | st.just(SAID["content"]), fields=st.fixed_dictionaries({}, optional=OF_COMPLETIONS))
-def test_completions_of_anything(http: httpx.Client, prompt: Any, fields: dict[str, Any]) -> None:
+def test_completions_of_any_json(http: httpx.Client, prompt: Any, fields: dict[str, Any]) -> None:
     body = {"model": "cheshire-cat", "prompt": prompt, **fields}
     check(http, body, "/v1/completions", "text_completion")
 
@@ -194,7 +194,7 @@ OF_EMBEDDINGS = {
 
 @PLAYED
 @given(input=texts, fields=st.fixed_dictionaries({}, optional=OF_EMBEDDINGS))
-def test_embeddings_of_anything(http: httpx.Client, input: Any, fields: dict[str, Any]) -> None:
+def test_embeddings_of_any_json(http: httpx.Client, input: Any, fields: dict[str, Any]) -> None:
     check(http, {"model": "cheshire-cat-embedder", "input": input, **fields}, "/v1/embeddings", "list")
 
 
@@ -256,7 +256,7 @@ def test_values_of_responses_at_their_boundaries(http: httpx.Client, fields: dic
 
 @PLAYED
 @given(body=st.dictionaries(st.sampled_from(["input", "conversation", *OF_RESPONSES]), json_values, max_size=4))
-def test_responses_to_anything(http: httpx.Client, body: dict[str, Any]) -> None:
+def test_responses_to_any_json(http: httpx.Client, body: dict[str, Any]) -> None:
     check(http, {"model": "cheshire-cat", "input": [SAID], **body}, "/v1/responses", "response")
 
 

@@ -1,4 +1,4 @@
-"""Plugins that work on the Cat's messages work behind the API as they do in the Cat's own chat."""
+"""Other plugins' hooks that change messages work for API requests as in the Cat's own chat."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,7 +54,7 @@ def before_cat_reads_message(message, cat):
 
 @pytest.fixture(scope="module")
 def hooked(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
-    """A Cat with a plugin that rewrites what comes in and what goes out."""
+    """A Cat with a plugin that changes incoming messages and replies."""
     cat = make_cat(tmp_path_factory.mktemp("hooked") / "home")
     plugin: Path = cat.plugins / "rewriting"
     plugin.mkdir()
@@ -79,12 +79,12 @@ SECRET = script("hi", say=["The sec", "ret is", " safe."], delay=0.05)
 
 
 @pytest.mark.parametrize("setting", ["auto", "always"])
-def test_what_a_hook_removes_from_a_reply_never_leaves_in_a_stream(hooked: Cat, setting: str) -> None:
+def test_text_that_a_hook_removes_is_not_streamed(hooked: Cat, setting: str) -> None:
     hooked.put_settings({"stream_after_hooks": setting}).raise_for_status()
     assert contents(hooked, SECRET) == ["The ****** is safe."]
 
 
-def test_never_streams_live_whatever_hooks_do_later_and_whole_replies_have_the_hooks(hooked: Cat) -> None:
+def test_with_never_streams_are_live_and_only_whole_replies_have_the_hooks_changes(hooked: Cat) -> None:
     hooked.put_settings({"stream_after_hooks": "never"}).raise_for_status()
     assert contents(hooked, SECRET) == ["The sec", "ret is", " safe."]
     body = {"model": "cheshire-cat", "messages": [{"role": "user", "content": SECRET}]}
@@ -95,14 +95,14 @@ def test_never_streams_live_whatever_hooks_do_later_and_whole_replies_have_the_h
 @pytest.mark.parametrize(
     ("setting", "pieces"), [("auto", ["one", " two"]), ("always", ["one two"]), ("never", ["one", " two"])]
 )
-def test_without_such_a_hook_only_always_waits_for_the_end(
+def test_without_a_hook_only_always_waits_for_the_end_of_the_reply(
     cat: Cat, settings: Callable[..., None], setting: str, pieces: list[str]
 ) -> None:
     settings(stream_after_hooks=setting)
     assert contents(cat, script("hi", say=["one", " two"], delay=0.05)) == pieces
 
 
-def test_a_hook_on_the_way_in_sees_the_conversation(hooked: Cat, upstream: Upstream, tag: str) -> None:
+def test_a_hook_for_incoming_messages_changes_the_message(hooked: Cat, upstream: Upstream, tag: str) -> None:
     with OpenAI(base_url=hooked.base_url, api_key=KEY, max_retries=0) as client:
         client.chat.completions.create(
             model="cheshire-cat", messages=[{"role": "user", "content": script("hi", tag=tag, say="ok")}]

@@ -1,4 +1,4 @@
-"""Requests that are made to do harm: each gets its answer at once, and nothing of it goes where it should not."""
+"""Malicious requests: each is answered quickly, and its content does not leak into logs, headers or prompts."""
 
 import json
 import re
@@ -100,7 +100,7 @@ LIMITS: dict[str, tuple[Callable[[int], dict[str, Any]], int, str]] = {
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_what_is_too_much_is_refused_by_its_path(http: httpx.Client, name: str) -> None:
+def test_values_over_a_size_limit_are_refused_with_their_path(http: httpx.Client, name: str) -> None:
     body, limit, param = LIMITS[name]
     refused(http.post(CHAT, json=body(limit + 1)), param)
     assert http.post(CHAT, json=body(limit), timeout=60).status_code == 200
@@ -125,7 +125,7 @@ LIMITS_OF_RESPONSES: dict[str, tuple[Callable[[int], dict[str, Any]], int, str]]
 
 
 @pytest.mark.parametrize("name", LIMITS_OF_RESPONSES)
-def test_what_is_too_much_for_a_response_is_refused_by_its_path(http: httpx.Client, name: str) -> None:
+def test_items_of_responses_over_a_size_limit_are_refused_with_their_path(http: httpx.Client, name: str) -> None:
     body, limit, param = LIMITS_OF_RESPONSES[name]
     refused(http.post(RESPONSES, json=body(limit + 1)), param)
     assert http.post(RESPONSES, json=body(limit), timeout=60).status_code == 200
@@ -183,7 +183,9 @@ LONGEST_WAIT = 3.0
 @pytest.mark.parametrize(
     ("path", "name"), [*((CHAT, name) for name in BOMBS), *((RESPONSES, name) for name in BOMBS_OF_RESPONSES)]
 )
-def test_a_bomb_is_refused_and_nobody_waits_for_it(cat: Cat, http: httpx.Client, path: str, name: str) -> None:
+def test_expensive_json_is_refused_without_delaying_other_requests(
+    cat: Cat, http: httpx.Client, path: str, name: str
+) -> None:
     bomb = {**BOMBS, **BOMBS_OF_RESPONSES}[name]().encode()
     replies: list[httpx.Response] = []
     sending = threading.Thread(target=lambda: replies.append(http.post(path, content=bomb, timeout=60)))
@@ -211,11 +213,11 @@ def test_a_bomb_is_refused_and_nobody_waits_for_it(cat: Cat, http: httpx.Client,
         START + '"tools": [{"type": "function", "function": {"name": "a", "parameters": {"default": %s}}}]}',
     ],
 )
-def test_json_that_others_could_not_read_is_refused(http: httpx.Client, body: str, value: str) -> None:
+def test_json_that_other_parsers_reject_is_refused(http: httpx.Client, body: str, value: str) -> None:
     refused(http.post(CHAT, content=body.replace("%s", value)), None, "invalid_json")
 
 
-def test_marks_within_texts_are_no_values(http: httpx.Client) -> None:
+def test_json_syntax_within_strings_is_not_counted_as_values(http: httpx.Client) -> None:
     text = script(say="ok") + '\n{[",\\"' * 100_000
     reply = http.post(CHAT, json=chat({"role": "user", "content": text}, USER | {"content": script(say="ok")}))
     assert reply.status_code == 200, reply.text
@@ -224,7 +226,7 @@ def test_marks_within_texts_are_no_values(http: httpx.Client) -> None:
     assert reply.status_code == 200, reply.text
 
 
-def test_of_two_keys_of_one_name_the_last_counts(http: httpx.Client) -> None:
+def test_the_last_of_two_equal_keys_is_used(http: httpx.Client) -> None:
     refused(http.post(CHAT, content=START + '"n": 1, "n": 2}'), "n", "unsupported_parameter")
     assert http.post(CHAT, content=START + '"n": 2, "n": 1}').status_code == 200
 
@@ -266,7 +268,7 @@ ODD = {
 @pytest.mark.parametrize("history", ["client", "cat"])
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("place", PLACES)
-def test_odd_characters_are_taken_or_refused(
+def test_odd_characters_are_accepted_or_refused(
     http: httpx.Client, settings: Callable[..., None], place: str, text: str, history: str
 ) -> None:
     settings(history=history)
@@ -278,7 +280,7 @@ def test_odd_characters_are_taken_or_refused(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_half_a_surrogate_pair_is_no_json(http: httpx.Client, place: str) -> None:
+def test_half_a_surrogate_pair_is_refused(http: httpx.Client, place: str) -> None:
     reply = http.post(CHAT, content=json.dumps(PLACES[place]("a\ud83d")))
     refused(reply, None, "invalid_json")
 
@@ -306,7 +308,7 @@ PLACES_OF_RESPONSES: dict[str, Callable[[str], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("place", PLACES_OF_RESPONSES)
-def test_odd_characters_in_a_response_are_taken_or_refused(http: httpx.Client, place: str, text: str) -> None:
+def test_odd_characters_in_responses_are_accepted_or_refused(http: httpx.Client, place: str, text: str) -> None:
     body = {"user": "odd", **PLACES_OF_RESPONSES[place](text), "store": True}
     reply = http.post(RESPONSES, json=body)
     assert reply.status_code in (200, 400, 404), reply.text
@@ -319,7 +321,7 @@ def test_odd_characters_in_a_response_are_taken_or_refused(http: httpx.Client, p
 
 
 @pytest.mark.parametrize("place", PLACES_OF_RESPONSES)
-def test_half_a_surrogate_pair_is_no_json_in_a_response_either(http: httpx.Client, place: str) -> None:
+def test_half_a_surrogate_pair_is_refused_in_responses(http: httpx.Client, place: str) -> None:
     refused(http.post(RESPONSES, content=json.dumps(PLACES_OF_RESPONSES[place]("a\ud83d"))), None, "invalid_json")
 
 
@@ -332,7 +334,7 @@ def test_odd_characters_in_a_message(http: httpx.Client, text: str) -> None:
             assert reply.json()["user_id"] == body["user_id"]
 
 
-def test_braces_are_no_template_wherever_they_stand(http: httpx.Client, upstream: Upstream, tag: str) -> None:
+def test_braces_are_never_placeholders_of_a_prompt(http: httpx.Client, upstream: Upstream, tag: str) -> None:
     text = ODD["template"]
     messages = (
         {"role": "system", "content": f"S {text}"},
@@ -353,7 +355,7 @@ FORGED = "\nERROR forged-line \x1b[31m\r\nERROR forged-line"
 
 
 @pytest.mark.parametrize("debug_mode", [False, True])
-def test_nothing_that_is_sent_makes_a_line_or_a_colour_in_the_log(
+def test_text_from_a_client_cannot_add_a_line_or_a_colour_to_the_log(
     cat: Cat, http: httpx.Client, settings: Callable[..., None], debug_mode: bool
 ) -> None:
     settings(debug_mode=debug_mode)
@@ -373,7 +375,7 @@ def test_nothing_that_is_sent_makes_a_line_or_a_colour_in_the_log(
 
 
 def raw(cat: Cat, head: bytes, body: bytes = b"") -> str:
-    """The answer to bytes that no client library would send."""
+    """The raw response to bytes that no client library would send."""
     with socket.create_connection(("127.0.0.1", cat.port), timeout=20) as connection:
         connection.sendall(head + b"\r\nHost: cat\r\nConnection: close\r\n\r\n" + body)
         return b"".join(iter(lambda: connection.recv(100_000), b"")).decode("utf-8", "replace")
@@ -397,7 +399,7 @@ AUTHORIZATION = f"\r\nAuthorization: Bearer {KEY}".encode()
         b"/v1/models/nobody?model=cheshire-cat",
     ],
 )
-def test_no_path_leads_out_of_the_models(cat: Cat, path: bytes) -> None:
+def test_a_path_cannot_leave_the_models_route(cat: Cat, path: bytes) -> None:
     head, _, body = raw(cat, b"GET /custom" + path + b" HTTP/1.1" + AUTHORIZATION).partition("\r\n\r\n")
     assert re.match(r"HTTP/1\.1 (404|400) ", head), head
     assert "x-forged" not in head.lower()
@@ -407,7 +409,7 @@ def test_no_path_leads_out_of_the_models(cat: Cat, path: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["x-request-id", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests"])
-def test_a_client_says_nothing_of_the_replys_headers(
+def test_a_client_cannot_set_headers_of_the_response(
     http: httpx.Client, settings: Callable[..., None], name: str
 ) -> None:
     settings(rate_limit_per_minute=1000)
@@ -431,7 +433,7 @@ def test_an_end_users_header_that_is_too_long_is_refused(http: httpx.Client) -> 
     refused(reply, "X-OpenWebUI-User-Id")
 
 
-def test_of_two_lengths_none_smuggles_a_second_request(cat: Cat) -> None:
+def test_conflicting_lengths_smuggle_no_second_request(cat: Cat) -> None:
     smuggled = b"GET /custom/v1/models HTTP/1.1\r\nHost: cat" + AUTHORIZATION + b"\r\n\r\n"
     head = b"POST /custom/message HTTP/1.1" + AUTHORIZATION
     for lengths in (
@@ -441,7 +443,7 @@ def test_of_two_lengths_none_smuggles_a_second_request(cat: Cat) -> None:
         assert '"object":"list"' not in raw(cat, head + lengths, b"{}" + smuggled)
 
 
-def test_a_client_that_takes_its_time_with_a_body_holds_nobody_up(cat: Cat, http: httpx.Client) -> None:
+def test_a_slow_request_body_does_not_block_other_requests(cat: Cat, http: httpx.Client) -> None:
     def slow() -> Iterator[bytes]:
         yield b'{"model": "cheshire-cat", '
         assert http.get("/health").status_code == 200
@@ -453,7 +455,7 @@ def test_a_client_that_takes_its_time_with_a_body_holds_nobody_up(cat: Cat, http
 
 @pytest.mark.skipif(WHICH == "1.9", reason="the Cat counts such messages for minutes, or its tokenizer panics")
 @pytest.mark.parametrize("text", ["a" * MEBI, " " * MEBI, "[" * MEBI], ids=["a", "space", "bracket"])
-def test_one_character_a_million_times(http: httpx.Client, text: str) -> None:
+def test_a_message_of_one_character_a_million_times_is_answered(http: httpx.Client, text: str) -> None:
     for fields in ({}, {"usage": False}):
         asked = f"{script(say=['o', 'k'], **fields)}\n{text}"
         reply = http.post(CHAT, json=chat({"role": "user", "content": asked}), timeout=60)

@@ -1,4 +1,4 @@
-"""Who is asking: the caller, and the end user that a service speaks for."""
+"""The user of a request: the JWT's user, or the end user named in a request with the API key."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ ODD_NAMES = [
 
 
 def asked_by(http: httpx.Client, upstream: Upstream, *, headers: Any = None, **more: Any) -> str:
-    """Whom the Cat thinks it talks to, as a plugin of the tests tells its LLM."""
+    """The user of the request, which the test plugin puts into the prompt."""
     tag = uuid.uuid4().hex
     text = script(tag=tag, say="ok")
     if WHICH == "2":
@@ -44,16 +44,16 @@ def asked_by(http: httpx.Client, upstream: Upstream, *, headers: Any = None, **m
 
 
 @pytest.mark.parametrize("field", ["user", "safety_identifier"])
-def test_a_service_names_its_end_user(http: httpx.Client, upstream: Upstream, somebody: str, field: str) -> None:
+def test_a_field_names_the_end_user(http: httpx.Client, upstream: Upstream, somebody: str, field: str) -> None:
     assert asked_by(http, upstream, **{field: somebody}) == somebody
 
 
 @pytest.mark.parametrize("header", ["X-OpenWebUI-User-Id", "x-user-id"])
-def test_or_a_header_does(http: httpx.Client, upstream: Upstream, somebody: str, header: str) -> None:
+def test_a_header_names_the_end_user(http: httpx.Client, upstream: Upstream, somebody: str, header: str) -> None:
     assert asked_by(http, upstream, headers={header: somebody}) == somebody
 
 
-def test_the_field_counts_before_the_headers_and_these_in_their_order(
+def test_the_field_takes_precedence_over_headers_and_headers_by_order_of_the_setting(
     http: httpx.Client, upstream: Upstream, somebody: str
 ) -> None:
     headers = {"X-User-Id": "second", "X-OpenWebUI-User-Id": "first"}
@@ -62,7 +62,7 @@ def test_the_field_counts_before_the_headers_and_these_in_their_order(
     assert asked_by(http, upstream, headers={**headers, "X-OpenWebUI-User-Id": ""}) == "second"
 
 
-def test_the_headers_are_the_admins_choice(
+def test_the_setting_chooses_the_headers(
     http: httpx.Client, upstream: Upstream, settings: Callable[..., None], somebody: str
 ) -> None:
     settings(end_user_headers="X-Who")
@@ -82,11 +82,11 @@ def test_a_header_that_is_too_long_is_refused(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=lambda name: name[:12])
-def test_names_are_data(http: httpx.Client, upstream: Upstream, name: str) -> None:
+def test_special_characters_in_names_have_no_effect(http: httpx.Client, upstream: Upstream, name: str) -> None:
     assert asked_by(http, upstream, user=name) == name
 
 
-def test_a_person_is_one_person_whatever_is_named(cat: Cat, upstream: Upstream, somebody: str) -> None:
+def test_a_jwt_is_always_its_own_user(cat: Cat, upstream: Upstream, somebody: str) -> None:
     headers = {"Authorization": f"Bearer {cat.token(somebody)}"}
     with httpx.Client(base_url=f"{cat.url}/custom", headers=headers, timeout=30) as person:
         assert asked_by(person, upstream) == somebody
@@ -95,12 +95,14 @@ def test_a_person_is_one_person_whatever_is_named(cat: Cat, upstream: Upstream, 
         assert asked_by(person, upstream, headers={"X-User-Id": "alice"}) == somebody
 
 
-def test_a_message_is_for_whom_the_header_names_too(http: httpx.Client, somebody: str) -> None:
+def test_a_header_names_the_end_user_of_a_message(http: httpx.Client, somebody: str) -> None:
     reply = http.post("/message", json={"text": script(say="ok")}, headers={"X-User-Id": somebody})
     assert reply.json()["user_id"] == somebody
 
 
-def test_each_end_user_is_counted_alone(http: httpx.Client, settings: Callable[..., None], somebody: str) -> None:
+def test_each_end_user_has_a_separate_rate_limit_count(
+    http: httpx.Client, settings: Callable[..., None], somebody: str
+) -> None:
     settings(rate_limit_per_minute=1)
     headers = {"X-OpenWebUI-User-Id": somebody}
     assert http.post(CHAT, json=chat_body(), headers=headers).status_code == 200
@@ -110,8 +112,8 @@ def test_each_end_user_is_counted_alone(http: httpx.Client, settings: Callable[.
 
 
 @needs_memory
-def test_fifty_people_behind_one_key_get_back_their_own_secrets(cat: Cat, upstream: Upstream, tag: str) -> None:
-    """Each tells one in one chat and is asked in another, all at once; the Cat's memory brings it back."""
+def test_fifty_concurrent_end_users_have_separate_memories(cat: Cat, upstream: Upstream, tag: str) -> None:
+    """Each stores a secret in one chat and requests it in another; the Cat recalls it from its memory."""
     secrets = {f"person {number} {tag}": uuid.uuid4().hex for number in range(50)}
     model = "cheshire-cat:mirror" if WHICH == "2" else "cheshire-cat"
 

@@ -68,7 +68,7 @@ def wrong_way(importer: str, imported: str, layers: tuple[set[str], ...]) -> boo
 
 
 def test_only_modules_are_imported() -> None:
-    """A name of a package would be the module of before, once the plugin was switched off and on."""
+    """After the plugin was switched off and on, a name imported from a package would be the old module."""
     unknown = {(module, name) for module, names in IMPORTS.items() for name in names if name not in MODULES}
     assert not unknown
 
@@ -111,11 +111,11 @@ def test_imports_make_no_circle() -> None:
     TopologicalSorter(IMPORTS).prepare()
 
 
-def test_the_way_in_is_short() -> None:
+def test_top_folders_have_few_modules() -> None:
     for folder in (ROOT / PACKAGE, ROOT / PACKAGE / "hosts"):
         assert len([file for file in folder.glob("*.py") if file.stem != "__init__"]) <= MAX_MODULES
 
 
-def test_the_layers_name_every_room() -> None:
+def test_the_layers_include_every_room() -> None:
     rooms = {room(module) for module in MODULES if module != "settings"}
     assert rooms == set().union(*LAYERS)

@@ -1,4 +1,4 @@
-"""Requests per minute, and tokens per reply."""
+"""The rate limit and the token limit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,9 +51,7 @@ def test_a_refused_request_reaches_no_llm(
     assert len(upstream.wait(tag)) == 1
 
 
-def test_a_person_with_a_jwt_is_counted_as_one_whatever_user_says(
-    cat: Cat, settings: Callable[..., None], somebody: str
-) -> None:
+def test_a_jwt_has_one_count_whatever_the_field_user_is(cat: Cat, settings: Callable[..., None], somebody: str) -> None:
     settings(rate_limit_per_minute=2)
     headers = {"Authorization": f"Bearer {cat.token(somebody)}"}
     statuses = [
@@ -95,7 +93,7 @@ WORDS = ["one", " two", " three", " four", " five", " six"]
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_token_limit_cuts_the_reply_and_ends_the_llms_work(
+def test_a_token_limit_cuts_the_reply_and_ends_the_request_to_the_llm(
     http: httpx.Client, upstream: Upstream, tag: str, name: str, stream: bool
 ) -> None:
     text = script(tag=tag, say=WORDS, repeat=50, delay=0.02)
@@ -124,7 +122,7 @@ def test_a_limit_in_the_middle_of_a_chunk_cuts_the_chunk(client: OpenAI) -> None
     assert completion.usage.completion_tokens == 2
 
 
-def test_a_reply_that_just_fits_has_ended_by_itself(client: OpenAI) -> None:
+def test_a_reply_of_exactly_the_limit_has_the_finish_reason_stop(client: OpenAI) -> None:
     completion = client.chat.completions.create(
         model="cheshire-cat", messages=[{"role": "user", "content": script(say=WORDS)}], max_tokens=6
     )
@@ -133,7 +131,7 @@ def test_a_reply_that_just_fits_has_ended_by_itself(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize(("setting", "asked", "expected"), [(3, None, 3), (3, 2, 2), (3, 5, 3), (0, 5, 5), (3, -1, 3)])
-def test_the_smaller_of_setting_and_request_counts(
+def test_the_smaller_limit_of_setting_and_request_applies(
     client: OpenAI, settings: Callable[..., None], setting: int, asked: int | None, expected: int
 ) -> None:
     settings(max_tokens=setting)
@@ -146,7 +144,7 @@ def test_the_smaller_of_setting_and_request_counts(
     assert completion.choices[0].finish_reason == "length"
 
 
-def test_without_any_limit_a_reply_is_as_long_as_it_is(client: OpenAI, settings: Callable[..., None]) -> None:
+def test_without_a_limit_a_long_reply_is_complete(client: OpenAI, settings: Callable[..., None]) -> None:
     settings(max_tokens=0)
     completion = client.chat.completions.create(
         model="cheshire-cat", messages=[{"role": "user", "content": script(say=WORDS, repeat=1000)}]
@@ -154,6 +152,6 @@ def test_without_any_limit_a_reply_is_as_long_as_it_is(client: OpenAI, settings:
     assert completion.choices[0].message.content == "".join(WORDS) * 1000
 
 
-def test_the_limit_holds_for_messages_too(http: httpx.Client, settings: Callable[..., None]) -> None:
+def test_the_limit_applies_to_messages(http: httpx.Client, settings: Callable[..., None]) -> None:
     settings(max_tokens=2)
     assert http.post("/message", json={"text": script(say=WORDS)}).json()["text"] == "one two"

@@ -1,4 +1,4 @@
-"""`/message`: one message, one reply, a conversation that the Cat keeps."""
+"""`/message`: one message and one reply in a conversation that the Cat stores."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +22,7 @@ def test_a_message_gets_a_reply_with_the_time_in_whole_seconds(http: httpx.Clien
     assert abs(reply["timestamp"] - time.time()) < 5
 
 
-def test_the_cat_keeps_the_conversation_of_each_user(
-    http: httpx.Client, upstream: Upstream, tag: str, somebody: str
-) -> None:
+def test_each_user_has_a_stored_conversation(http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
     http.post("/message", json={"text": script("I am Alice.", say="Hello Alice."), "user_id": somebody})
     http.post("/message", json={"text": script("I am Bob.", say="Hello Bob."), "user_id": somebody + " not"})
     http.post("/message", json={"text": script("Who am I?", tag=tag, say="Alice."), "user_id": somebody})
@@ -36,7 +34,9 @@ def test_the_cat_keeps_the_conversation_of_each_user(
     ]
 
 
-def test_without_a_user_id_it_is_the_callers_own(cat: Cat, upstream: Upstream, tag: str, somebody: str) -> None:
+def test_without_a_user_id_the_conversation_is_the_callers_own(
+    cat: Cat, upstream: Upstream, tag: str, somebody: str
+) -> None:
     headers = {"Authorization": f"Bearer {cat.token(somebody)}"}
     with httpx.Client(base_url=f"{cat.url}/custom", headers=headers) as person:
         first = person.post("/message", json={"text": script("One", say="first")}).json()
@@ -46,7 +46,7 @@ def test_without_a_user_id_it_is_the_callers_own(cat: Cat, upstream: Upstream, t
     assert roles_and_texts(record) == [("user", "One"), ("assistant", "first"), ("user", "Two")]
 
 
-def test_two_messages_at_once_end_in_one_order_with_nothing_lost(
+def test_two_concurrent_messages_are_both_stored_in_order(
     http: httpx.Client, upstream: Upstream, tag: str, somebody: str
 ) -> None:
     def send(number: int) -> None:
@@ -62,14 +62,14 @@ def test_two_messages_at_once_end_in_one_order_with_nothing_lost(
     assert [text.replace("question", "answer") for text in texts[::2]] == texts[1::2]
 
 
-def test_a_failed_message_is_not_kept(http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
+def test_a_failed_message_is_not_stored(http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
     assert http.post("/message", json={"text": script(fail_status=400), "user_id": somebody}).status_code == 502
     http.post("/message", json={"text": script("hello", tag=tag, say="ok"), "user_id": somebody})
     (record,) = upstream.wait(tag)
     assert roles_and_texts(record) == [("user", "hello")]
 
 
-def test_a_kept_conversation_is_bounded(http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
+def test_a_stored_conversation_is_bounded(http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
     for number in range(25):
         http.post("/message", json={"text": script(f"question {number}", say="yes"), "user_id": somebody})
     http.post("/message", json={"text": script("last", tag=tag, say="ok"), "user_id": somebody})
@@ -79,7 +79,9 @@ def test_a_kept_conversation_is_bounded(http: httpx.Client, upstream: Upstream, 
     assert said[0] == ("user", "question 5")
 
 
-def test_a_client_that_gives_up_ends_the_run(http: httpx.Client, upstream: Upstream, tag: str, somebody: str) -> None:
+def test_a_client_that_disconnects_ends_the_run(
+    http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+) -> None:
     with pytest.raises(httpx.ReadTimeout):
         http.post("/message", json={"text": script(tag=tag, hang=True), "user_id": somebody}, timeout=0.5)
     upstream.wait(tag, state="left", timeout=1)

@@ -1,4 +1,4 @@
-"""Seeing it: numbers for Prometheus, and one line of the log for each request."""
+"""Metrics for Prometheus, and one log line for each request."""
 
 import json
 import os
@@ -24,7 +24,7 @@ USAGE = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
 
 
 def scrape(cat: Cat) -> httpx.Response:
-    """As soon as the package for it is installed. Skips where there is neither the package nor a network."""
+    """The metrics as text, once the package is installed. Skips if it cannot be installed without a network."""
     deadline = time.monotonic() + INSTALL_SECONDS
     reply = cat.http.get(METRICS)
     while "retry-after" in reply.headers and time.monotonic() < deadline:
@@ -36,7 +36,7 @@ def scrape(cat: Cat) -> httpx.Response:
 
 
 def numbers(cat: Cat) -> dict[str, float]:
-    """Each number by its name and labels, without what they all begin with and when they were made."""
+    """Each sample by its name and labels, without the common prefix and the `_created` samples."""
     lines = [line for line in scrape(cat).text.splitlines() if not line.startswith("#")]
     assert all(line.startswith("openai_api_") for line in lines)
     parts = [line.removeprefix("openai_api_").rpartition(" ") for line in lines if "_created" not in line]
@@ -45,7 +45,7 @@ def numbers(cat: Cat) -> dict[str, float]:
 
 @pytest.fixture
 def counted(cat: Cat, settings: Callable[..., None]) -> Callable[[Callable[[], Any]], dict[str, float]]:
-    """What some requests change: `counted(requests)`, buckets left out."""
+    """The samples that some requests change, without buckets: `counted(requests)`."""
     settings(metrics=True)
     scrape(cat)
 
@@ -68,7 +68,7 @@ def told(cat: Cat, reply: httpx.Response) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def line_of(cat: Cat, until: Callable[..., None]) -> Callable[[httpx.Response], dict[str, Any]]:
-    """The one line for a request; that of a stream comes when the connection is closed. It is counted by then."""
+    """The log line of a request; a stream gets it when its connection is closed. By then the request is counted."""
 
     def line(reply: httpx.Response) -> dict[str, Any]:
         until(lambda: told(cat, reply), "the request is in the log")
@@ -78,7 +78,7 @@ def line_of(cat: Cat, until: Callable[..., None]) -> Callable[[httpx.Response], 
     return line
 
 
-def test_metrics_are_off_until_they_are_wanted(cat: Cat) -> None:
+def test_metrics_are_off_by_default(cat: Cat) -> None:
     reply = cat.http.get(METRICS)
     assert reply.status_code == 404
     assert reply.json()["error"]["code"] == "metrics_off"
@@ -86,7 +86,7 @@ def test_metrics_are_off_until_they_are_wanted(cat: Cat) -> None:
 
 
 def admin_token(cat: Cat) -> str:
-    """The JWT of somebody who may look after the Cat."""
+    """The JWT of an admin."""
     name = f"u{uuid.uuid4().hex}"
     if WHICH == "2":
         return signed({"sub": str(uuid.uuid4()), "username": name, "roles": ["admin"]})
@@ -96,7 +96,7 @@ def admin_token(cat: Cat) -> str:
     return cat.token(name)
 
 
-def test_only_the_key_and_admins_read_them(cat: Cat, settings: Callable[..., None]) -> None:
+def test_only_the_key_and_admins_may_read_metrics(cat: Cat, settings: Callable[..., None]) -> None:
     settings(metrics=True)
     scrape(cat)
 
@@ -112,7 +112,7 @@ def test_only_the_key_and_admins_read_them(cat: Cat, settings: Callable[..., Non
     assert answer(f"Bearer {KEY}") == (200, None)
 
 
-def test_prometheus_understands_them(cat: Cat, settings: Callable[..., None]) -> None:
+def test_the_exposition_is_valid_for_prometheus(cat: Cat, settings: Callable[..., None]) -> None:
     settings(metrics=True)
     reply = scrape(cat)
     assert reply.headers["content-type"].startswith("text/plain; version=")
@@ -129,7 +129,7 @@ def test_prometheus_understands_them(cat: Cat, settings: Callable[..., None]) ->
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_completion_counts_with_its_times_and_tokens(
+def test_a_completion_is_counted_with_its_times_and_tokens(
     cat: Cat, counted: Callable[..., dict[str, float]], line_of: Callable[..., dict[str, Any]], stream: bool
 ) -> None:
     body = chat_body(script(say=["one", " two"], reported_usage=USAGE), stream=stream)
@@ -142,14 +142,14 @@ def test_a_completion_counts_with_its_times_and_tokens(
     }
 
 
-def test_a_message_counts_too(cat: Cat, counted: Callable[..., dict[str, float]]) -> None:
+def test_a_message_is_counted(cat: Cat, counted: Callable[..., dict[str, float]]) -> None:
     changes = counted(lambda: cat.http.post(MESSAGE, json={"text": "hi"}).raise_for_status())
     assert changes[f'requests_total{{outcome="ok",route="{MESSAGE}"}}'] == 1
     assert changes[f'request_duration_seconds_count{{route="{MESSAGE}"}}'] == 1
     assert changes["time_to_first_token_seconds_count"] == 1
 
 
-def test_what_was_refused_counts_by_its_code(
+def test_refused_requests_are_counted_by_code(
     cat: Cat, settings: Callable[..., None], counted: Callable[..., dict[str, float]]
 ) -> None:
     settings(metrics=True, rate_limit_per_minute=1)
@@ -176,7 +176,7 @@ def test_what_was_refused_counts_by_its_code(
     assert f'request_duration_seconds_count{{route="{CHAT}"}}' not in changes
 
 
-def test_what_failed_counts_as_failed_before_and_within_a_stream(
+def test_failures_before_and_in_a_stream_are_counted_as_failed(
     cat: Cat, counted: Callable[..., dict[str, float]], line_of: Callable[..., dict[str, Any]]
 ) -> None:
     def ask() -> None:
@@ -190,7 +190,7 @@ def test_what_failed_counts_as_failed_before_and_within_a_stream(
     assert not any("refused" in name for name in changes)
 
 
-def test_a_stream_is_open_until_its_end_or_the_client_leaves(
+def test_a_stream_is_open_until_its_end_or_the_client_disconnects(
     cat: Cat, counted: Callable[..., dict[str, float]], until: Callable[..., None]
 ) -> None:
     def ask() -> None:
@@ -204,7 +204,7 @@ def test_a_stream_is_open_until_its_end_or_the_client_leaves(
     assert counted(ask)[f'requests_total{{outcome="gone",route="{CHAT}"}}'] == 1
 
 
-def test_a_client_that_leaves_before_its_reply_is_gone(
+def test_a_client_that_disconnects_before_its_reply_is_counted_as_gone(
     cat: Cat,
     counted: Callable[..., dict[str, float]],
     upstream: Upstream,
@@ -223,7 +223,7 @@ def test_a_client_that_leaves_before_its_reply_is_gone(
     assert counted(ask)[gone] == 1
 
 
-def test_nothing_is_counted_while_they_are_off(cat: Cat, settings: Callable[..., None]) -> None:
+def test_nothing_is_counted_while_metrics_are_off(cat: Cat, settings: Callable[..., None]) -> None:
     settings(metrics=True)
     scrape(cat)
     settings(metrics=False)
@@ -232,7 +232,7 @@ def test_nothing_is_counted_while_they_are_off(cat: Cat, settings: Callable[...,
     assert not [name for name in numbers(cat) if name.startswith("requests_total")]
 
 
-def test_no_label_is_made_up_by_a_client(cat: Cat, settings: Callable[..., None]) -> None:
+def test_no_label_has_a_value_from_a_client(cat: Cat, settings: Callable[..., None]) -> None:
     settings(metrics=True, model_aliases="*=cheshire-cat")
     secret = "s" + uuid.uuid4().hex
     cat.http.post(CHAT, json=chat_body(secret, model=secret, user=secret)).raise_for_status()
@@ -247,7 +247,7 @@ def test_no_label_is_made_up_by_a_client(cat: Cat, settings: Callable[..., None]
 
 @pytest.fixture(scope="module")
 def cat_without_the_package(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cat, Path]]:
-    """A Cat whose prometheus-client cannot be imported, as long as a file is there."""
+    """A Cat that cannot import prometheus-client while a certain file exists."""
     folder = tmp_path_factory.mktemp("packages")
     stub = folder / "prometheus_client.py"
     stub.write_text("raise ImportError('there is no prometheus_client here')\n", "utf-8")
@@ -258,7 +258,7 @@ def cat_without_the_package(upstream: Upstream, tmp_path_factory: pytest.TempPat
     cat.stop()
 
 
-def test_without_the_package_the_api_works_and_the_reason_is_told(
+def test_without_the_package_the_api_works_and_the_error_names_the_reason(
     cat_without_the_package: tuple[Cat, Path],
 ) -> None:
     cat, stub = cat_without_the_package
@@ -314,7 +314,7 @@ def test_each_completion_has_one_line_in_the_log(
     assert KEY not in cat.log()[start:]
 
 
-def test_a_message_has_one_too(cat: Cat, line_of: Callable[..., dict[str, Any]]) -> None:
+def test_a_message_has_one_line_in_the_log(cat: Cat, line_of: Callable[..., dict[str, Any]]) -> None:
     somebody = uuid.uuid4().hex
     reply = cat.http.post(MESSAGE, json={"text": "a secret", "user_id": somebody})
     line = line_of(reply)
@@ -323,16 +323,14 @@ def test_a_message_has_one_too(cat: Cat, line_of: Callable[..., dict[str, Any]])
     assert somebody not in json.dumps(line)
 
 
-def test_tokens_that_nobody_reported_are_not_counted_for_the_log(
-    cat: Cat, line_of: Callable[..., dict[str, Any]]
-) -> None:
+def test_unreported_tokens_are_not_counted_for_the_log(cat: Cat, line_of: Callable[..., dict[str, Any]]) -> None:
     body = chat_body(script(say=["one", " two"], usage=False), stream=True)
     assert "usage" not in line_of(cat.http.post(CHAT, json=body))
     asked_for = {**body, "stream_options": {"include_usage": True}}
     assert line_of(cat.http.post(CHAT, json=asked_for))["usage"]["completion_tokens"] == 2
 
 
-def test_a_refused_request_has_a_line_with_its_code_and_nothing_of_the_client(
+def test_a_refused_request_has_a_line_with_its_code_and_no_text_from_the_client(
     cat: Cat, line_of: Callable[..., dict[str, Any]]
 ) -> None:
     secret = "s" + uuid.uuid4().hex
@@ -352,7 +350,7 @@ def test_a_failed_stream_has_one_line_with_its_code(cat: Cat, line_of: Callable[
     assert (line["status"], line["outcome"], line["code"]) == (200, "failed", "upstream_error")
 
 
-def test_a_stream_that_the_client_left_has_its_line(cat: Cat, line_of: Callable[..., dict[str, Any]]) -> None:
+def test_a_stream_whose_client_disconnected_has_one_line(cat: Cat, line_of: Callable[..., dict[str, Any]]) -> None:
     text = script(say="tick ", repeat=200, delay=0.1)
     with cat.http.stream("POST", CHAT, json=chat_body(text, stream=True)) as reply:
         next(reply.iter_bytes())
@@ -361,12 +359,12 @@ def test_a_stream_that_the_client_left_has_its_line(cat: Cat, line_of: Callable[
     assert "finish_reason" not in line
 
 
-def test_get_routes_have_none(cat: Cat) -> None:
+def test_get_routes_have_no_line(cat: Cat) -> None:
     replies = [cat.http.get(f"/custom{path}") for path in ("/health", "/v1/models", "/v1/models/gpt-0", "/metrics")]
     assert [told(cat, reply) for reply in replies] == [[], [], [], []]
 
 
-def test_debug_mode_adds_to_the_same_line(
+def test_debug_mode_adds_fields_to_the_same_line(
     cat: Cat, settings: Callable[..., None], line_of: Callable[..., dict[str, Any]]
 ) -> None:
     settings(debug_mode=True)

@@ -27,18 +27,18 @@ def test_an_agent_is_found_by_its_id(client: OpenAI) -> None:
     assert client.models.retrieve("cheshire-cat:alice").id == "cheshire-cat:alice"
 
 
-def test_anybody_with_a_login_sees_the_models(cat: Cat) -> None:
+def test_any_user_with_a_jwt_can_list_the_models(cat: Cat) -> None:
     with OpenAI(base_url=cat.base_url, api_key=cat.token("alice")) as client:
         assert client.models.list().data
 
 
 def said(client: OpenAI, model: str) -> tuple[str, str]:
-    """The model that the reply names, and the text."""
+    """The model in the response, and its text."""
     completion = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Who?"}])
     return completion.model, completion.choices[0].message.content or ""
 
 
-def test_an_alias_stands_for_a_model_and_the_reply_names_what_was_asked_for(
+def test_an_alias_stands_for_a_model_and_the_response_has_the_requested_name(
     client: OpenAI, settings: Callable[..., None]
 ) -> None:
     settings(model_aliases="gpt-4 = cheshire-cat\n gpt-4o = cheshire-cat")
@@ -49,7 +49,7 @@ def test_an_alias_stands_for_a_model_and_the_reply_names_what_was_asked_for(
 
 
 @needs_agents
-def test_a_star_stands_for_any_name_that_is_no_model(client: OpenAI, settings: Callable[..., None]) -> None:
+def test_the_alias_star_stands_for_any_unknown_name(client: OpenAI, settings: Callable[..., None]) -> None:
     settings(model_aliases="gpt-4o=cheshire-cat:dormouse, *=cheshire-cat")
     assert said(client, "gpt-4o") == ("gpt-4o", "Treacle, said I.")
     assert said(client, "anything/else:1.0") == ("anything/else:1.0", "Who?")
@@ -63,7 +63,7 @@ def test_an_alias_of_a_model_that_does_not_exist_is_not_found(
     assert http.get("/v1/models/gpt-4o").status_code == 404
 
 
-def test_health_needs_no_key_and_tells_no_secret(cat: Cat) -> None:
+def test_health_needs_no_key_and_contains_no_secret(cat: Cat) -> None:
     reply = httpx.get(f"{cat.url}/custom/health")
     assert reply.status_code == 200
     health = reply.json()

@@ -1,4 +1,4 @@
-"""A Cat that the plugin does not know gets one clear line in its log, and no routes."""
+"""On an unsupported Cat the plugin logs one line and adds no routes."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ for file in sorted(pathlib.Path("plugins/bridge").rglob("*.py")):
 """
 
 
-def test_another_cat_is_told_which_versions_work(tmp_path: Path) -> None:
+def test_an_unsupported_cat_logs_the_supported_versions(tmp_path: Path) -> None:
     for name, content in OLD_CAT.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content, "utf-8")

@@ -1,4 +1,4 @@
-"""What a client asks of the LLM reaches the LLM, of its own request alone."""
+"""Sampling parameters reach the LLM, for their own request only."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ def test_sampling_parameters_reach_the_llm(client: OpenAI, upstream: Upstream, t
 
 
 @needs_agents
-def test_they_reach_every_call_of_a_run_and_no_other_run(
+def test_sampling_parameters_reach_every_call_of_a_run_and_no_other_run(
     async_client: AsyncOpenAI, upstream: Upstream, tag: str
 ) -> None:
     turns = [{"tool_calls": [{"name": "clock", "arguments": {}}], "first_delay": 0.05}, {"say": ["ok"]}]
@@ -56,7 +56,7 @@ def test_they_reach_every_call_of_a_run_and_no_other_run(
         assert [record["body"].get("seed") for record in records] == [seed, seed]
 
 
-def test_a_request_without_them_sends_none(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_a_request_without_sampling_parameters_sends_none(client: OpenAI, upstream: Upstream, tag: str) -> None:
     client.chat.completions.create(
         model="cheshire-cat", messages=[{"role": "user", "content": script(tag=tag, say="ok")}]
     )
@@ -67,7 +67,7 @@ def test_a_request_without_them_sends_none(client: OpenAI, upstream: Upstream, t
 
 
 @needs_agents
-def test_they_reach_an_llm_that_was_saved_anew_while_the_agent_used_a_tool(
+def test_sampling_parameters_reach_an_llm_that_was_saved_again_during_a_tool_call(
     client: OpenAI, cat: Cat, upstream: Upstream, tag: str
 ) -> None:
     turns = [{"tool_calls": [{"name": "nap", "arguments": {}}]}, {"say": "Well."}]

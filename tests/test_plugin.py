@@ -35,7 +35,7 @@ ROUTES = {
 
 @pytest.fixture(scope="module")
 def own_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
-    """A Cat that these tests may take apart, with the plugin under another folder name."""
+    """A Cat that these tests may change, with the plugin under another folder name."""
     cat = make_cat(tmp_path_factory.mktemp("own") / "home", folder="some_other_name_2").start()
     cat.use_llm(upstream.base_url)
     yield cat
@@ -58,7 +58,7 @@ def test_it_loads_under_any_folder_name_without_an_error(own_cat: Cat) -> None:
     assert routes(own_cat) == ROUTES
 
 
-def test_it_is_switched_off_and_on_without_a_leftover(own_cat: Cat, until: Callable[..., None]) -> None:
+def test_switching_it_off_and_on_leaves_nothing_behind(own_cat: Cat, until: Callable[..., None]) -> None:
     ask(own_cat)
     before = own_cat.tasks()
     for _ in range(2):
@@ -72,8 +72,8 @@ def test_it_is_switched_off_and_on_without_a_leftover(own_cat: Cat, until: Calla
     assert "ERROR" not in own_cat.log()
 
 
-def test_a_stream_that_is_open_while_it_is_switched_off_has_a_clear_end(own_cat: Cat) -> None:
-    """Cats that close their LLM's connections when plugins change cut it; the others let it go on."""
+def test_a_stream_that_is_open_while_the_plugin_is_switched_off_ends_with_done_or_an_error(own_cat: Cat) -> None:
+    """Some Cats close the connections to the LLM when plugins change, which breaks the stream; others do not."""
     said, error = "", None
     with OpenAI(base_url=own_cat.base_url, api_key=KEY, max_retries=0) as client:
         chunks = client.chat.completions.create(
@@ -99,7 +99,7 @@ def archive(folder: Path) -> bytes:
     return target.read_bytes()
 
 
-def test_it_is_installed_from_a_zip_and_removed_again(upstream: Upstream, tmp_path: Path) -> None:
+def test_it_can_be_installed_from_a_zip_and_removed(upstream: Upstream, tmp_path: Path) -> None:
     cat = make_cat(tmp_path / "home", folder=None).start()
     try:
         cat.use_llm(upstream.base_url)
@@ -134,7 +134,7 @@ def test_every_route_shows_schema_and_example_in_the_hosts_api_docs(cat: Cat) ->
             assert schema.get("example") or path == "/custom/v1/models"
 
 
-def test_the_settings_have_the_contracts_defaults_and_ranges(cat: Cat) -> None:
+def test_the_settings_have_the_documented_defaults_and_ranges(cat: Cat) -> None:
     cat.put_settings({}).raise_for_status()
     entry = cat.settings_entry()
     assert entry["value"] == {
@@ -183,11 +183,11 @@ def test_a_setting_out_of_range_is_refused_by_the_host(cat: Cat, values: dict[st
     assert cat.settings_entry()["value"] == before
 
 
-def test_only_an_admin_changes_the_settings(cat: Cat) -> None:
+def test_only_an_admin_can_change_the_settings(cat: Cat) -> None:
     assert cat.put_settings({}, credential=cat.token("alice")).status_code == 403
 
 
-def test_debug_mode_logs_the_path_of_each_request_and_no_text(
+def test_debug_mode_logs_details_of_a_request_and_no_text(
     cat: Cat, settings: Callable[..., None], until: Callable[..., None]
 ) -> None:
     settings(debug_mode=True)
@@ -213,7 +213,7 @@ def test_debug_mode_logs_the_path_of_each_request_and_no_text(
         assert KEY not in cat.log()[start:]
 
 
-def test_debug_mode_logs_a_message_too(
+def test_debug_mode_logs_details_of_a_message(
     cat: Cat, settings: Callable[..., None], log_line: Callable[[httpx.Response], str]
 ) -> None:
     settings(debug_mode=True)
@@ -225,7 +225,7 @@ def test_debug_mode_logs_a_message_too(
     assert (path["characters"], path["finish_reason"]) == (8, "stop")
 
 
-def test_debug_mode_tells_why_a_request_was_refused(
+def test_debug_mode_logs_why_a_request_was_refused(
     cat: Cat, settings: Callable[..., None], log_line: Callable[[httpx.Response], str]
 ) -> None:
     settings(debug_mode=True)
@@ -233,9 +233,7 @@ def test_debug_mode_tells_why_a_request_was_refused(
     assert "missing_required_parameter" in log_line(reply)
 
 
-def test_without_debug_mode_a_request_has_no_path_in_the_log(
-    cat: Cat, log_line: Callable[[httpx.Response], str]
-) -> None:
+def test_without_debug_mode_no_details_are_logged(cat: Cat, log_line: Callable[[httpx.Response], str]) -> None:
     reply = ask(cat)
     assert reply.status_code == 200
     line = log_line(reply)
@@ -243,7 +241,7 @@ def test_without_debug_mode_a_request_has_no_path_in_the_log(
     assert '"messages"' not in line
 
 
-def test_the_hosts_reader_understands_the_requirements() -> None:
-    """It gives each line, line break and all, to `packaging`, which refuses line breaks since 26.3."""
+def test_the_host_can_parse_the_requirements() -> None:
+    """It passes each line with its line break to `packaging`, which refuses line breaks since 26.3."""
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines(keepends=True)
     assert [Requirement(line).name for line in lines] == ["limits"]

@@ -1,4 +1,4 @@
-"""The rate limiter by itself: the window moves, memory is bounded; and on a Redis, with and without that Redis."""
+"""The rate limiter as a unit: in memory, on a Redis, and during outages of that Redis."""
 
 import asyncio
 import multiprocessing
@@ -39,7 +39,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def hits(limiter: RateLimiter | SharedRateLimiter, person: str, limit: int) -> list[Any]:
-    """What so many hits answer: what remains, or the seconds to wait."""
+    """The results of so many hits: the remaining requests, or the seconds to wait."""
     answers: list[Any] = []
     for _ in range(limit):
         try:
@@ -50,7 +50,7 @@ async def hits(limiter: RateLimiter | SharedRateLimiter, person: str, limit: int
     return answers
 
 
-def test_the_window_moves_with_the_first_request(clock: Clock) -> None:
+def test_the_window_moves(clock: Clock) -> None:
     async def story() -> None:
         limiter = RateLimiter(BoundedMemoryStorage())
         assert await hits(limiter, "alice", 1) == [2]
@@ -66,7 +66,7 @@ def test_the_window_moves_with_the_first_request(clock: Clock) -> None:
     asyncio.run(story())
 
 
-def test_peeking_counts_nothing(clock: Clock) -> None:
+def test_peek_does_not_count(clock: Clock) -> None:
     async def story() -> None:
         limiter = RateLimiter(BoundedMemoryStorage())
         for _ in range(5):
@@ -83,7 +83,7 @@ def test_peeking_counts_nothing(clock: Clock) -> None:
     asyncio.run(story())
 
 
-def test_memory_stays_bounded_when_a_million_names_come_by(clock: Clock) -> None:
+def test_memory_is_bounded_for_a_million_names(clock: Clock) -> None:
     async def story() -> None:
         storage = BoundedMemoryStorage()
         limiter = RateLimiter(storage)
@@ -125,7 +125,7 @@ def test_a_name_may_be_any_text(name: str) -> None:
         ("valkeys://localhost:6379", "async+rediss://localhost:6379"),
     ],
 )
-def test_a_redis_url_is_taken_as_users_write_it(url: str, uri: str | None) -> None:
+def test_valid_redis_urls_are_accepted(url: str, uri: str | None) -> None:
     assert parse_storage(Settings(rate_limit_storage=url).rate_limit_storage) == uri
     if uri and is_there("redis"):
         rate_limiter._open(uri)
@@ -149,7 +149,7 @@ def test_a_redis_url_is_taken_as_users_write_it(url: str, uri: str | None) -> No
         "redis+cluster://one:1,:hush@two",
     ],
 )
-def test_another_is_refused_with_nothing_of_it_in_the_message(url: str) -> None:
+def test_an_invalid_url_is_refused_and_not_quoted_in_the_message(url: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings(rate_limit_storage=url)
     (error,) = refused.value.errors()
@@ -158,7 +158,7 @@ def test_another_is_refused_with_nothing_of_it_in_the_message(url: str) -> None:
 
 
 class Log:
-    """What was said in the Cat's log."""
+    """Collects log messages."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
@@ -190,7 +190,7 @@ def redis(shared_redis: Redis) -> Redis:
 
 
 def on(redis: Redis, story: Callable[[SharedRateLimiter], Coroutine[Any, Any, None]]) -> Log:
-    """Let the story happen with a limiter on that Redis; what the log says then."""
+    """Run `story` with a limiter on that Redis; return the log."""
     log = Log()
 
     async def whole() -> None:
@@ -205,8 +205,8 @@ def on(redis: Redis, story: Callable[[SharedRateLimiter], Coroutine[Any, Any, No
     return log
 
 
-async def counted_again(limiter: SharedRateLimiter) -> RateStatus:
-    """The first status that there is."""
+async def wait_until_counted(limiter: SharedRateLimiter) -> RateStatus:
+    """Hit until Redis answers; return that status."""
     deadline = time.monotonic() + 5
     while not (status := await limiter.peek("nobody", 3)):
         assert time.monotonic() < deadline
@@ -214,8 +214,8 @@ async def counted_again(limiter: SharedRateLimiter) -> RateStatus:
     return status
 
 
-class MinutesOfASecond:
-    """A clock that is the same in all processes, and sixty times as fast."""
+class FastClock:
+    """A clock that is the same in all processes and runs sixty times as fast."""
 
     def __init__(self, start: float) -> None:
         self._start = start
@@ -229,8 +229,8 @@ LIMIT = 20
 RACERS = 4
 
 
-def race(url: str, clock: MinutesOfASecond, minutes: float) -> list[tuple[float, float]]:
-    """Ask as fast as it goes; when each request was let in, in seconds: not before, not after."""
+def race(url: str, clock: FastClock, minutes: float) -> list[tuple[float, float]]:
+    """Hit as fast as possible; return the earliest and the latest time of each admitted request, in seconds."""
     admitted: list[tuple[float, float]] = []
     time.time = clock
 
@@ -243,7 +243,7 @@ def race(url: str, clock: MinutesOfASecond, minutes: float) -> list[tuple[float,
                 continue
             admitted.append((before, clock()))
 
-    async def everybody() -> None:
+    async def run_all() -> None:
         log = Log()
         limiter = SharedRateLimiter(parse_storage(url) or "", log)
         await limiter.peek("alice", LIMIT)
@@ -255,7 +255,7 @@ def race(url: str, clock: MinutesOfASecond, minutes: float) -> list[tuple[float,
     ask_redis(url, "INCR", "ready")
     while int(ask_redis(url, "GET", "ready")) < RACERS:
         time.sleep(0.01)
-    asyncio.run(everybody())
+    asyncio.run(run_all())
     return admitted
 
 
@@ -263,21 +263,21 @@ def race(url: str, clock: MinutesOfASecond, minutes: float) -> list[tuple[float,
 class TestOnRedis:
     @pytest.fixture(autouse=True)
     def _patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A machine with other work to do may be slow, and that is not the question here."""
+        """Wait longer for Redis: a busy machine may be slow, which these tests do not check."""
         monkeypatch.setattr(rate_limiter, "ANSWER_SECONDS", 5)
 
-    def test_it_counts_as_in_memory(self, redis: Redis) -> None:
+    def test_redis_counts_like_memory(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
             assert (await limiter.peek("alice", 3)) == RateStatus(3, 3, 0)
             assert await hits(limiter, "alice", 4) == [2, 1, 0, "wait 60"]
             assert await hits(limiter, "bob", 1) == [2]
-            headers = (await counted_again(limiter)).headers()
+            headers = (await wait_until_counted(limiter)).headers()
             assert headers["x-ratelimit-remaining-requests"] == "3"
 
         assert vars(on(redis, story)) == {"errors": [], "infos": []}
 
-    def test_no_window_has_more_than_the_limit_however_many_processes_race(self, redis: Redis) -> None:
-        clock = MinutesOfASecond(time.time())
+    def test_several_processes_together_never_exceed_the_limit_in_a_window(self, redis: Redis) -> None:
+        clock = FastClock(time.time())
         with ProcessPoolExecutor(RACERS, multiprocessing.get_context("fork")) as processes:
             racing = [processes.submit(race, redis.url, clock, 2.5) for _ in range(RACERS)]
             admitted = [one for racer in racing for one in racer.result()]
@@ -289,16 +289,16 @@ class TestOnRedis:
     def test_each_outage_is_logged(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
             for _ in range(2):
-                await counted_again(limiter)
+                await wait_until_counted(limiter)
                 redis.kill()
                 assert await hits(limiter, "alice", 2) == ["uncounted"] * 2
                 redis.start()
-                await counted_again(limiter)
+                await wait_until_counted(limiter)
 
         log = on(redis, story)
         assert (len(log.errors), len(log.infos)) == (2, 2)
 
-    def test_one_that_was_never_there_is_no_trouble(self, redis: Redis) -> None:
+    def test_a_redis_that_never_answers_is_logged_once(self, redis: Redis) -> None:
         redis.kill()
 
         async def story(limiter: SharedRateLimiter) -> None:
@@ -306,16 +306,16 @@ class TestOnRedis:
 
         assert len(on(redis, story).errors) == 1
 
-    def test_a_password_that_is_wrong_is_no_trouble_and_stays_out_of_the_log(self, redis: Redis) -> None:
+    def test_a_wrong_password_leaves_requests_uncounted_and_is_not_logged(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
             limiter._uri = limiter._uri.replace(Redis.PASSWORD, f"not-{Redis.PASSWORD}")
             assert await hits(limiter, "alice", 4) == ["uncounted"] * 4
 
         assert len(on(redis, story).errors) == 1
 
-    def test_a_client_that_leaves_while_it_waits_is_no_trouble(self, redis: Redis) -> None:
+    def test_a_cancelled_request_does_not_break_the_connection(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
-            await counted_again(limiter)
+            await wait_until_counted(limiter)
             redis.pause()
             asking = asyncio.create_task(limiter.hit("alice", 3))
             await asyncio.sleep(0.05)
@@ -327,7 +327,7 @@ class TestOnRedis:
 
         assert on(redis, story).errors == []
 
-    def test_closing_it_ends_its_connections_after_the_questions_under_way(self, redis: Redis) -> None:
+    def test_close_waits_for_pending_requests_and_closes_the_connections(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
             asked = asyncio.gather(*(hits(limiter, str(number), 1) for number in range(20)))
             await asyncio.sleep(0)
@@ -337,7 +337,9 @@ class TestOnRedis:
         assert on(redis, story).errors == []
         assert redis.connections() == 0
 
-    def test_its_client_is_installed_beside_the_requests(self, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_package_is_installed_without_blocking_requests(
+        self, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         asked: list[tuple[str, str]] = []
         may_end = threading.Event()
         installed = threading.Event()
@@ -355,14 +357,14 @@ class TestOnRedis:
             assert await hits(limiter, "alice", 100) == ["uncounted"] * 100
             assert time.monotonic() - begun < 0.5
             may_end.set()
-            await counted_again(limiter)
+            await wait_until_counted(limiter)
             assert await hits(limiter, "alice", 1) == [2]
 
         log = on(redis, story)
         assert asked == [("redis", "redis>=5.2,<8")]
         assert (len(log.errors), len(log.infos)) == (1, 1)
 
-    def test_where_it_cannot_be_installed_requests_go_through(
+    def test_requests_are_let_through_if_the_package_cannot_be_installed(
         self, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def ensure(module: str, requirement: str) -> None:
@@ -386,7 +388,7 @@ class TestOnRedis:
 @needs_redis
 class TestWhileRedisIsSlowOrGone:
     @pytest.mark.parametrize("trouble", ["slow", "gone"])
-    def test_requests_go_through_while_it_is_away_and_are_counted_again_after_that(
+    def test_requests_are_uncounted_during_an_outage_and_counted_again_after_it(
         self, redis: Redis, trouble: str
     ) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
@@ -401,7 +403,7 @@ class TestWhileRedisIsSlowOrGone:
                 assert time.monotonic() - begun < 0.5
                 await asyncio.sleep(rate_limiter.RETRY_SECONDS / 2)
             (redis.go_on if trouble == "slow" else redis.start)()
-            await counted_again(limiter)
+            await wait_until_counted(limiter)
             # What waited in a slow one is counted there; one that was gone has forgotten.
             if trouble == "gone":
                 assert await hits(limiter, "alice", 4) == [2, 1, 0, "wait 60"]
@@ -412,7 +414,7 @@ class TestWhileRedisIsSlowOrGone:
         assert f"redis://127.0.0.1:{redis.port} does not answer" in log.errors[0]
         assert "requests are counted" in log.infos[0]
 
-    def test_a_line_on_which_it_takes_long_to_connect_is_used_once_it_has(self, redis: Redis) -> None:
+    def test_a_slow_connection_is_used_once_it_is_established(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
             async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await asyncio.sleep(2 * rate_limiter.ANSWER_SECONDS)
@@ -423,7 +425,7 @@ class TestWhileRedisIsSlowOrGone:
                 port = line.sockets[0].getsockname()[1]
                 limiter._uri = limiter._uri.replace(str(redis.port), str(port))
                 assert await hits(limiter, "alice", 1) == ["uncounted"]
-                await counted_again(limiter)
+                await wait_until_counted(limiter)
                 # The first one has come to be counted too.
                 assert await hits(limiter, "alice", 1) == [1]
                 await limiter.close()
@@ -431,9 +433,9 @@ class TestWhileRedisIsSlowOrGone:
         log = on(redis, story)
         assert (len(log.errors), len(log.infos)) == (1, 1)
 
-    def test_an_event_loop_that_is_busy_is_no_outage(self, redis: Redis) -> None:
+    def test_a_busy_event_loop_is_not_taken_for_an_outage(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
-            await counted_again(limiter)
+            await wait_until_counted(limiter)
             asking = asyncio.create_task(hits(limiter, "alice", 1))
             for _ in range(3):
                 await asyncio.sleep(0)

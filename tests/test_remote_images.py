@@ -1,4 +1,4 @@
-"""Images by URL and as data URIs: what is taken, what is refused, and that nothing private is ever reached."""
+"""Images by URL and as data URIs: which are accepted and refused, and that no private address is reached."""
 
 import asyncio
 import base64
@@ -59,7 +59,7 @@ def redirect(to: str, status: str = "302 Found") -> bytes:
 
 @dataclass
 class Server:
-    """Answers each path with its bytes, and keeps the heads of the requests."""
+    """Answers each path with its bytes, and stores the heads of the requests."""
 
     port: int = 0
     replies: dict[str, bytes] = field(default_factory=dict)
@@ -103,7 +103,7 @@ async def serving(
 
 
 def names(**hosts: list[str]) -> Callable[[str, int], Awaitable[list[str]]]:
-    """A resolver that knows these hosts (`_` for a dot) beside pictures.test, and addresses."""
+    """A resolver for these hosts (`_` for a dot), pictures.test, and IP addresses."""
     known = {name.replace("_", "."): found for name, found in hosts.items()}
     known.setdefault("pictures.test", [PUBLIC])
 
@@ -146,21 +146,21 @@ def refused(answer: bytes, **options: Any) -> str:
 
 @pytest.mark.parametrize("mime_type", IMAGES)
 @pytest.mark.parametrize("header", ["image/png", "application/octet-stream", "text/html"])
-def test_an_image_becomes_a_data_uri_of_the_type_that_its_bytes_tell(mime_type: str, header: str) -> None:
+def test_an_image_becomes_a_data_uri_with_the_type_of_its_bytes(mime_type: str, header: str) -> None:
     image = run(fetched(reply(IMAGES[mime_type], Content_Type=header)))
     assert image.mime_type == mime_type
     assert base64.b64decode(image.base64) == IMAGES[mime_type]
     assert parse_data_uri(image.url) == image
 
 
-def test_an_image_without_an_announced_length_is_taken() -> None:
+def test_an_image_without_content_length_is_accepted() -> None:
     chunked = f"{len(PNG):x}\r\n".encode() + PNG + b"\r\n0\r\n\r\n"
     for answer in (reply(length=False), reply(chunked, length=False, Transfer_Encoding="chunked")):
         assert base64.b64decode(run(fetched(answer)).base64) == PNG
 
 
-def test_the_request_carries_the_host_of_the_url_and_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cookie, credential or proxy, not from the environment either."""
+def test_the_request_has_the_urls_host_and_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cookie, credential or proxy is used, not even one from the environment."""
 
     async def test() -> None:
         async with serving(first=reply(b"", "302 Found", Location="/a%20b?c=d", Set_Cookie="a=b")) as server:
@@ -181,7 +181,7 @@ def test_the_request_carries_the_host_of_the_url_and_nothing_of_ours(monkeypatch
     run(test())
 
 
-def test_a_name_outside_ascii_is_asked_for_as_dns_writes_it() -> None:
+def test_a_host_name_outside_ascii_is_encoded_for_dns() -> None:
     async def test() -> None:
         async with serving() as server:
             resolver = names(**{"xn--bcher-kva_test": [PUBLIC]})
@@ -196,7 +196,7 @@ def test_a_name_outside_ascii_is_asked_for_as_dns_writes_it() -> None:
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"])
-def test_redirects_are_followed(status: str) -> None:
+def test_redirects_of_all_kinds_are_followed(status: str) -> None:
     async def test() -> None:
         async with serving() as server:
             server.replies["/1"] = redirect("2", status)
@@ -240,7 +240,7 @@ def test_a_redirect_to_a_private_address_is_never_followed() -> None:
     "target",
     ["file:///etc/passwd", "data:image/png;base64,AAAA", "ftp://a.test/", "http://u:p@a.test/", "http://["],
 )
-def test_a_redirect_to_what_is_no_plain_http_url_is_refused(target: str) -> None:
+def test_a_redirect_to_an_invalid_url_is_refused(target: str) -> None:
     assert "valid http(s) URL" in refused(redirect(target))
 
 
@@ -259,7 +259,7 @@ def test_a_name_with_a_private_address_among_its_addresses_is_refused() -> None:
 
 
 def test_a_name_is_resolved_once_for_each_connection_and_the_checked_address_is_used() -> None:
-    """DNS rebinding: whoever asks a second time gets the private address."""
+    """DNS rebinding: the second resolution of the name gives the private address."""
 
     async def test() -> None:
         async with serving(PUBLIC) as server, serving(PRIVATE, server.port) as inside:
@@ -281,7 +281,7 @@ def test_a_name_is_resolved_once_for_each_connection_and_the_checked_address_is_
     run(test())
 
 
-def test_another_of_the_addresses_serves_where_the_first_does_not_answer() -> None:
+def test_another_address_is_used_if_the_first_does_not_answer() -> None:
     async def test() -> None:
         async with serving(PUBLIC) as server:
             resolver = names(pictures_test=[PRIVATE, PUBLIC])
@@ -291,7 +291,7 @@ def test_another_of_the_addresses_serves_where_the_first_does_not_answer() -> No
     run(test())
 
 
-def test_private_unknown_and_closed_read_the_same() -> None:
+def test_private_unknown_and_closed_hosts_give_the_same_error() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise OSError("Name or service not known")
 
@@ -332,8 +332,8 @@ def test_private_unknown_and_closed_read_the_same() -> None:
         "[::127.0.0.1]",
     ],
 )
-def test_this_machine_is_out_of_reach_however_it_is_written(host: str) -> None:
-    """The rule as it holds for clients, and the resolver of the system."""
+def test_this_machine_cannot_be_reached_by_any_notation(host: str) -> None:
+    """With the rules and the resolver of production."""
 
     async def test() -> None:
         async with serving() as server:
@@ -359,7 +359,7 @@ def test_no_address_of_a_private_network_is_public(address: Address) -> None:
 @given(st.ip_addresses())
 @example(ipaddress.ip_address("192.88.99.1"))
 @example(ipaddress.ip_address("2001:1::1"))
-def test_what_is_public_is_so_for_python_too(address: Address) -> None:
+def test_public_addresses_are_global_for_python_too(address: Address) -> None:
     if is_public(address) and address not in ipaddress.ip_network("64:ff9b::/96"):
         inner = getattr(address, "ipv4_mapped", None) or address
         assert inner.is_global
@@ -404,7 +404,7 @@ def test_the_public_internet_is_public(address: str) -> None:
     ],
     ids=lambda url: ascii(url[:40]),
 )
-def test_what_is_no_plain_http_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     async def nothing(host: str, port: int) -> list[str]:
         raise AssertionError(host)
 
@@ -421,7 +421,7 @@ def test_what_is_no_plain_http_url_is_refused(url: str) -> None:
 @example("pictures.test/", "h\nttp://")
 @example("", "http://[]/")
 @example("", "http://pictures.test\\@other.test/")
-def test_no_url_raises_anything_else(text: str, start: str) -> None:
+def test_no_url_raises_another_exception(text: str, start: str) -> None:
     async def nobody(host: str, port: int) -> list[str]:
         raise OSError
 
@@ -431,7 +431,7 @@ def test_no_url_raises_anything_else(text: str, start: str) -> None:
 # Replies
 
 
-def test_an_image_may_have_the_largest_size_and_no_byte_more() -> None:
+def test_an_image_may_have_the_maximum_size_and_no_byte_more() -> None:
     assert run(fetched(reply(), max_bytes=len(PNG)))
     chunked = b"".join(f"1\r\n{chr(byte)}\r\n".encode("latin-1") for byte in PNG) + b"0\r\n\r\n"
     for answer in (
@@ -443,7 +443,7 @@ def test_an_image_may_have_the_largest_size_and_no_byte_more() -> None:
         assert "larger" in refused(answer, max_bytes=len(PNG) - 1)
 
 
-def test_an_endless_image_is_cut_off() -> None:
+def test_an_endless_image_is_refused() -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -463,8 +463,8 @@ def test_an_endless_image_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("start", ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"])
-def test_a_server_that_drips_is_left_when_the_time_is_over(start: str) -> None:
-    """Each byte comes soon enough for a limit between two of them: it is all of it that is too slow."""
+def test_a_slow_server_is_abandoned_after_the_time_limit(start: str) -> None:
+    """Each byte comes in time for a limit between two bytes, but the whole image is too slow."""
 
     async def drip() -> AsyncIterator[bytes]:
         while True:
@@ -479,7 +479,7 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(start: str) -> None:
     run(test())
 
 
-def test_the_time_is_that_of_all_redirects_and_names_together() -> None:
+def test_the_time_limit_includes_redirects_and_dns() -> None:
     async def slow(host: str, port: int) -> list[str]:
         await asyncio.sleep(0.15)
         return [PUBLIC]
@@ -491,14 +491,14 @@ def test_the_time_is_that_of_all_redirects_and_names_together() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>internal secret</html>", b"%PDF-1.7", b"RIFF\0\0\0\0WAVEfmt ", b"BM" + PNG]
 )
-def test_what_is_no_image_is_refused_whatever_its_header_says(body: bytes) -> None:
+def test_bytes_of_no_image_are_refused_whatever_the_content_type_is(body: bytes) -> None:
     message = refused(reply(body, Content_Type="image/png"))
     assert "no image that is taken" in message
     assert "secret" not in message
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "500 Broken", "204 No Content", "206 Partial", "304 Not Modified"])
-def test_another_status_than_200_is_refused(status: str) -> None:
+def test_a_status_other_than_200_is_refused(status: str) -> None:
     assert f"status {status[:3]}" in refused(reply(b"" if status[:3] in {"204", "304"} else PNG, status))
 
 
@@ -522,7 +522,7 @@ def test_a_compressed_image_is_refused(encoding: str) -> None:
     ],
     ids=["nothing", "ssh", "broken header", "endless header", "cut off", "negative length", "gzip", "upgrade"],
 )
-def test_what_is_no_whole_http_reply_is_refused(answer: bytes) -> None:
+def test_an_incomplete_http_response_is_refused(answer: bytes) -> None:
     assert "secret" not in refused(answer)
 
 
@@ -531,7 +531,7 @@ def test_what_is_no_whole_http_reply_is_refused(answer: bytes) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate of pictures.test that nobody has signed, with its key."""
+    """A self-signed certificate for pictures.test, with its key."""
     x509 = pytest.importorskip("cryptography.x509")
     ec = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ec")
     hashes = pytest.importorskip("cryptography.hazmat.primitives.hashes")
@@ -584,7 +584,7 @@ def test_https_needs_a_certificate_of_the_name_in_the_url(certificate: Path) -> 
         ("data:image/gif;charset=utf-8;name=a.gif;base64", "image/gif"),
     ],
 )
-def test_a_data_uri_is_taken_and_written_in_one_way(head: str, mime_type: str) -> None:
+def test_data_uris_are_normalised(head: str, mime_type: str) -> None:
     data = base64.b64encode(PNG).decode()
     assert parse_data_uri(f"{head},{data}") == Image(f"data:{mime_type};base64,{data}")
 
@@ -609,13 +609,13 @@ def test_a_data_uri_is_taken_and_written_in_one_way(head: str, mime_type: str) -
     ],
     ids=lambda uri: uri[:45],
 )
-def test_another_data_uri_is_refused(uri: str) -> None:
+def test_an_invalid_data_uri_is_refused(uri: str) -> None:
     with pytest.raises(ImageRefused, match="no data URI of a type"):
         parse_data_uri(uri)
 
 
 @given(st.binary(min_size=1, max_size=50))
-def test_all_base64_is_taken(data: bytes) -> None:
+def test_valid_base64_is_accepted(data: bytes) -> None:
     encoded = base64.b64encode(data).decode()
     assert base64.b64decode(parse_data_uri(f"data:image/png;base64,{encoded}").base64) == data
 
@@ -628,7 +628,7 @@ def test_all_base64_is_taken(data: bytes) -> None:
 @example("AA=A")
 @example("AA==AAAA")
 @example("=AAA")
-def test_only_base64_is_taken(text: str) -> None:
+def test_only_valid_base64_is_accepted(text: str) -> None:
     """Reference: the grammar of RFC 4648."""
     character = "[A-Za-z0-9+/]"
     valid = re.fullmatch(f"({character}{{4}})*({character}{{4}}|{character}{{3}}=|{character}{{2}}==)", text)

@@ -1,4 +1,4 @@
-"""Programs that speak the Responses API, each in an environment of its own. `test_clients.py` has those of chat."""
+"""Client programs of the Responses API, each in its own environment. `test_clients.py` has those of chat."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def came_of(cat: Cat, upstream: Upstream, command: list[str], home: Path, more: 
 
 
 def continuations(upstream: Upstream) -> int:
-    """How many times an LLM was told of the first question and then asked the second."""
+    """How many of the LLM's requests have the second question after the first."""
     asked = [[text_of(message) for message in record["body"].get("messages", [])] for record in upstream.requests()]
     return sum(FIRST in texts and texts[-1].startswith(SECOND) for texts in asked)
 

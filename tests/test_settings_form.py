@@ -1,4 +1,4 @@
-"""What the form in each Cat's panel is drawn from: the settings' JSON schema, and the answer to what it sends."""
+"""The settings' JSON schema, from which each Cat's panel draws its form, and the response to the form's request."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ def schema(cat: Cat) -> dict[str, Any]:
     return cat.settings_entry()["schema"]
 
 
-def test_each_setting_has_its_default_and_a_title_of_its_own(cat: Cat) -> None:
+def test_each_setting_has_its_default_and_a_unique_title(cat: Cat) -> None:
     cat.put_settings({}).raise_for_status()
     entry = cat.settings_entry()
     fields = entry["schema"]["properties"]
@@ -21,7 +21,7 @@ def test_each_setting_has_its_default_and_a_title_of_its_own(cat: Cat) -> None:
     assert len({field["title"] for field in fields.values()}) == len(fields)
 
 
-def test_the_help_of_a_number_tells_its_range(cat: Cat) -> None:
+def test_the_help_of_a_number_has_its_range(cat: Cat) -> None:
     numbers = [field for field in schema(cat)["properties"].values() if field["type"] == "integer"]
     assert numbers
     for field in numbers:
@@ -29,8 +29,8 @@ def test_the_help_of_a_number_tells_its_range(cat: Cat) -> None:
 
 
 @pytest.mark.skipif(WHICH == "2", reason="the form of Cheshire Cat 1.9")
-def test_on_cat_1_a_choice_is_a_definition_and_on_or_off_a_boolean(cat: Cat) -> None:
-    """Its form makes a list only of `$ref` or `allOf`, and a switch only of the type."""
+def test_on_cat_1_an_enum_is_a_definition_and_a_switch_is_a_boolean(cat: Cat) -> None:
+    """Its form draws a list only for `$ref` or `allOf`, and a switch only for the type."""
     whole = schema(cat)
     for name, choices in CHOICES.items():
         (referred,) = whole["properties"][name]["allOf"]
@@ -42,13 +42,13 @@ def test_on_cat_1_a_choice_is_a_definition_and_on_or_off_a_boolean(cat: Cat) -> 
 
 
 @pytest.mark.skipif(WHICH != "2", reason="the form of Cheshire Cat 2")
-def test_on_cat_2_a_choice_is_a_list_and_so_is_on_or_off(cat: Cat) -> None:
+def test_on_cat_2_enums_and_switches_are_lists(cat: Cat) -> None:
     fields = schema(cat)["properties"]
     assert {name: fields[name]["enum"] for name in CHOICES} == CHOICES
     assert fields["debug_mode"]["oneOf"] == [{"const": True, "title": "on"}, {"const": False, "title": "off"}]
 
 
-def test_a_refusal_names_each_setting_that_is_wrong(cat: Cat) -> None:
+def test_an_error_names_each_invalid_setting(cat: Cat) -> None:
     refused = cat.put_settings({"rate_limit_per_minute": 1001, "history": "server", "model_aliases": "nonsense"})
     assert refused.status_code == 400
     detail = refused.json()["detail"]

@@ -53,7 +53,7 @@ class Form:
         return self._dialog().text
 
     def value(self, name: str) -> str:
-        """As a person reads it."""
+        """The value as the page shows it."""
         field = self._field(name)
         return field.text if field.tag_name == "span" else field.get_attribute("value") or ""
 
@@ -71,12 +71,12 @@ class Form:
         self._until(lambda: self._save_button().is_enabled() is possible)
 
     def save(self) -> str:
-        """What the page says to it."""
+        """Save, and return the page's message."""
         self._click(self._save_button())
         return self._until(lambda: self._browser.find_element(By.CSS_SELECTOR, "[class*=ui-toast-]").text)
 
     def _field(self, name: str) -> WebElement:
-        """The input; of a list, which the page draws by itself, the text that stands in it."""
+        """The input element; for a list, the element with its text."""
         for found in self._dialog().find_elements(By.ID, f"root_{name}"):
             return found
         return self._dialog().find_element(By.XPATH, f".//label[@for='root_{name}']/following-sibling::div//span")
@@ -96,7 +96,7 @@ class Form:
 
 @pytest.fixture
 def form(browser: webdriver.Chrome, panel_cat: Cat) -> Form:
-    """Of settings that are as they came."""
+    """The card with default settings."""
     panel_cat.put_settings({}).raise_for_status()
     return Form(browser, panel_cat.url)
 
@@ -115,7 +115,7 @@ def test_each_setting_is_shown_with_title_help_and_value(form: Form, panel_cat: 
         assert form.value(name) == ({True: "on", False: "off"}[value] if isinstance(value, bool) else str(value))
 
 
-def test_a_change_is_in_force_at_the_next_request(form: Form, panel_cat: Cat) -> None:
+def test_a_change_takes_effect_at_the_next_request(form: Form, panel_cat: Cat) -> None:
     text = script(say=["one", " two", " three"])
     assert chat(panel_cat, text).json()["choices"][0]["message"]["content"] == "one two three"
     form.enter("max_tokens", "2")
@@ -128,7 +128,7 @@ def test_a_change_is_in_force_at_the_next_request(form: Form, panel_cat: Cat) ->
     assert reply.headers["x-ratelimit-limit-requests"] == "7"
 
 
-def test_lists_are_saved_as_what_they_mean(form: Form, browser: webdriver.Chrome, panel_cat: Cat) -> None:
+def test_lists_save_the_value_of_the_chosen_entry(form: Form, browser: webdriver.Chrome, panel_cat: Cat) -> None:
     chosen = {"show_steps": "on", "skip_background_tasks": "off", "history": "cat", "stream_after_hooks": "never"}
     for name, value in chosen.items():
         form.enter(name, value)
@@ -169,14 +169,14 @@ def test_a_number_out_of_range_cannot_be_saved(form: Form, name: str, value: str
         ("rate_limit_storage", "http://localhost"),
     ],
 )
-def test_a_text_of_the_wrong_form_is_refused_there(form: Form, panel_cat: Cat, name: str, value: str) -> None:
+def test_an_invalid_text_is_refused(form: Form, panel_cat: Cat, name: str, value: str) -> None:
     before = panel_cat.settings_entry()["value"]
     form.enter(name, value)
     assert form.save() == "Error saving settings"
     assert panel_cat.settings_entry()["value"] == before
 
 
-def test_the_plugin_is_shown_with_its_picture(browser: webdriver.Chrome, panel_cat: Cat) -> None:
+def test_the_plugin_is_shown_with_its_thumbnail(browser: webdriver.Chrome, panel_cat: Cat) -> None:
     browser.get(f"{panel_cat.url}/#/plugins")
     browser.refresh()
     picture = WebDriverWait(browser, 10).until(

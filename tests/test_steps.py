@@ -1,4 +1,4 @@
-"""What the Cat does before it speaks is shown where the setting `show_steps` says so."""
+"""The Cat's tool calls before its reply are shown with the setting `show_steps`."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ STEPS = ["clock({})"] if ON_CAT_2 else ["bell(loud)", "Somebody is at the door."
 
 
 def question() -> str:
-    """Has the Cat use a tool of its own, and on 1.9 the tool notify."""
+    """A message that makes the Cat use one of its tools, which on 1.9 also sends a notification."""
     if ON_CAT_2:
         return script(turns=[{"tool_calls": [{"name": "clock", "arguments": {}}]}, {"say": ["Tea ", "time."]}])
     return script("[procedures] ring the bell in wonderland", say='{"action": "bell", "action_input": "loud"}')
@@ -39,7 +39,7 @@ class TestShown:
         assert message.content
         assert not any(step in message.content for step in STEPS)
 
-    def test_in_a_stream_of_chunks_before_the_first_words(self, client: OpenAI) -> None:
+    def test_in_a_stream_before_the_first_text(self, client: OpenAI) -> None:
         told, said = [], []
         for chunk in client.chat.completions.create(model=MODEL, messages=messages(), stream=True):
             delta = chunk.choices[0].delta
@@ -75,7 +75,7 @@ class TestShown:
         assert [part["text"] for part in reasoning["summary"]] == STEPS
         assert message["content"][0]["text"]
 
-    def test_the_next_turn_goes_on_without_them(self, client: OpenAI, somebody: str) -> None:
+    def test_the_next_turn_continues_without_steps(self, client: OpenAI, somebody: str) -> None:
         one = client.responses.create(model=MODEL, input=question(), user=somebody)
         two = client.responses.create(
             model=MODEL, input=script(say="Well."), previous_response_id=one.id, user=somebody
@@ -83,7 +83,7 @@ class TestShown:
         assert two.output_text == "Well."
 
 
-def test_they_are_not_shown_unless_asked_for(client: OpenAI) -> None:
+def test_steps_are_not_shown_by_default(client: OpenAI) -> None:
     message = client.chat.completions.create(model=MODEL, messages=messages()).choices[0].message
     assert not message.model_extra
     assert [item.type for item in client.responses.create(model=MODEL, input=question()).output] == ["message"]

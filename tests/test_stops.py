@@ -1,4 +1,4 @@
-"""Stop sequences, against a reference that works on the finished text, and over HTTP."""
+"""Stop sequences, compared with a simple reference implementation, and over HTTP."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ LETTERS = st.text(st.sampled_from("abAB🐱\n"), max_size=12)
 
 
 def reference(text: str, stops: list[str]) -> tuple[str, bool]:
-    """Look after each character, as an LLM does that produces one at a time."""
+    """Search the whole text after each character."""
     for end in range(1, len(text) + 1):
         ended = [stop for stop in stops if text[:end].endswith(stop)]
         if ended:
@@ -27,7 +27,7 @@ def reference(text: str, stops: list[str]) -> tuple[str, bool]:
     pieces=st.lists(LETTERS, max_size=8),
     stops=st.lists(st.text(st.sampled_from("abAB🐱\n"), min_size=1, max_size=4), max_size=4),
 )
-def test_whatever_the_pieces_the_text_ends_at_the_first_stop_sequence(pieces: list[str], stops: list[str]) -> None:
+def test_the_text_ends_at_the_first_stop_sequence_however_it_is_chunked(pieces: list[str], stops: list[str]) -> None:
     sequences = StopSequences(stops)
     passed, stopped = "", False
     for piece in pieces:
@@ -65,7 +65,7 @@ def test_a_reply_ends_before_a_stop_sequence(
     assert (said, reason.finish_reason) == (expected, "stop")
 
 
-def test_a_stop_sequence_ends_the_llms_work(http: httpx.Client, upstream: Upstream, tag: str) -> None:
+def test_a_stop_sequence_ends_the_request_to_the_llm(http: httpx.Client, upstream: Upstream, tag: str) -> None:
     text = script("hi", tag=tag, say=["one ", "END ", "two "], repeat=100, delay=0.05)
     body = {"model": "cheshire-cat", "messages": [{"role": "user", "content": text}], "stop": "END"}
     assert http.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"] == "one "
@@ -75,14 +75,14 @@ def test_a_stop_sequence_ends_the_llms_work(http: httpx.Client, upstream: Upstre
 @pytest.mark.parametrize(
     ("stop", "param"), [("", "stop"), ([""], "stop[0]"), (["a"] * 5, "stop"), (7, "stop"), ([7], "stop[0]")]
 )
-def test_a_bad_stop_is_a_400(http: httpx.Client, stop: Any, param: str) -> None:
+def test_an_invalid_stop_is_400(http: httpx.Client, stop: Any, param: str) -> None:
     body = {"model": "cheshire-cat", "messages": [{"role": "user", "content": "hi"}], "stop": stop}
     reply = http.post("/v1/chat/completions", json=body)
     assert reply.status_code == 400
     assert (reply.json()["error"]["code"], reply.json()["error"]["param"]) == ("invalid_value", param)
 
 
-def test_a_token_limit_before_a_stop_sequence_is_the_end(client: OpenAI) -> None:
+def test_a_token_limit_before_a_stop_sequence_applies_first(client: OpenAI) -> None:
     completion = client.chat.completions.create(
         model="cheshire-cat",
         messages=[{"role": "user", "content": script("hi", say=["one", " two", " three", " END"])}],

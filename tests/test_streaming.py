@@ -1,4 +1,4 @@
-"""Streams, byte by byte: order, headers, liveness, keep-alive, ends."""
+"""Streams: order of chunks, headers, latency, keep-alive comments, disconnects."""
 
 import json
 from collections.abc import Callable
@@ -21,12 +21,12 @@ def body_for(text: str, **options: Any) -> dict[str, Any]:
 
 
 def events(text: str) -> list[Any]:
-    """The data of the stream's events, parsed but for the [DONE]."""
+    """The parsed data of the stream's events, without [DONE]."""
     lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line.startswith("data: ")]
     return [json.loads(line) if line != "[DONE]" else line for line in lines]
 
 
-def test_chunks_come_in_openais_order(http: httpx.Client) -> None:
+def test_chunks_have_openais_order(http: httpx.Client) -> None:
     reply = http.post("/v1/chat/completions", json=body_for(script(say=["a", " b"])))
     *chunks, done = events(reply.text)
     assert done == "[DONE]"
@@ -43,7 +43,7 @@ def test_chunks_come_in_openais_order(http: httpx.Client) -> None:
     assert all("usage" not in chunk for chunk in chunks)
 
 
-def test_usage_comes_last_when_it_is_asked_for(http: httpx.Client, tag: str) -> None:
+def test_usage_is_last_if_requested(http: httpx.Client, tag: str) -> None:
     request = body_for("one two", stream_options={"include_usage": True}, store=False, user=tag)
     *chunks, last, done = events(http.post("/v1/chat/completions", json=request).text)
     assert done == "[DONE]"
@@ -54,7 +54,7 @@ def test_usage_comes_last_when_it_is_asked_for(http: httpx.Client, tag: str) -> 
     assert last["usage"]["completion_tokens"] == 2
 
 
-def test_the_headers_keep_proxies_from_buffering(http: httpx.Client) -> None:
+def test_the_headers_disable_buffering_in_proxies(http: httpx.Client) -> None:
     headers = http.post("/v1/chat/completions", json=body_for("hi")).headers
     assert headers["content-type"].startswith("text/event-stream")
     assert headers["cache-control"] == "no-cache"
@@ -62,8 +62,8 @@ def test_the_headers_keep_proxies_from_buffering(http: httpx.Client) -> None:
     assert headers["x-request-id"].startswith("req_")
 
 
-def test_each_chunk_leaves_as_its_token_arrives(client: OpenAI, upstream: Upstream, tag: str) -> None:
-    """Each token is in the client's hands while the LLM still waits before its next."""
+def test_each_chunk_is_sent_when_its_token_arrives(client: OpenAI, upstream: Upstream, tag: str) -> None:
+    """The client has each token while the LLM still waits before the next one."""
     text = script(tag=tag, say=["one", " two", " three"], delay=0.4)
     sent_when_read: list[tuple[str, int]] = []
     chunks = client.chat.completions.create(
@@ -76,10 +76,10 @@ def test_each_chunk_leaves_as_its_token_arrives(client: OpenAI, upstream: Upstre
     assert sent_when_read == [("one", 1), (" two", 2), (" three", 3)]
 
 
-def test_an_llm_that_is_quicker_than_its_reader_is_read_as_it_is_sent(
+def test_a_fast_llm_is_read_while_it_sends(
     http: httpx.Client, settings: Callable[..., None], upstream: Upstream, tag: str
 ) -> None:
-    """The first words are here while the LLM, which makes no pause, still has most of its reply to send."""
+    """The client has the first text while the LLM, which does not pause, still has most of its reply to send."""
     settings(max_tokens=0)
     request = body_for(script("hi", tag=tag, say=" word", repeat=100_000))
     with http.stream("POST", "/v1/chat/completions", json=request) as reply:
@@ -89,7 +89,7 @@ def test_an_llm_that_is_quicker_than_its_reader_is_read_as_it_is_sent(
     upstream.wait(tag, state="left", timeout=2)
 
 
-def test_comments_keep_the_line_open_while_the_cat_thinks(http: httpx.Client) -> None:
+def test_comments_keep_the_connection_open_before_the_first_token(http: httpx.Client) -> None:
     request = body_for(script(say=["at last"], first_delay=12))
     text = http.post("/v1/chat/completions", json=request).text
     thinking = text[: text.index("at last")]
@@ -108,21 +108,25 @@ def test_without_streaming_a_stream_has_all_content_in_one_chunk(
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_a_client_that_goes_away_ends_the_run_within_a_second(http: httpx.Client, upstream: Upstream, tag: str) -> None:
+def test_a_client_that_disconnects_ends_the_run_within_a_second(
+    http: httpx.Client, upstream: Upstream, tag: str
+) -> None:
     text = script(tag=tag, say=["tick "], repeat=200, delay=0.1)
     with http.stream("POST", "/v1/chat/completions", json=body_for(text)) as reply:
         next(chunk for chunk in reply.iter_text() if "tick" in chunk)
     upstream.wait(tag, state="left", timeout=1)
 
 
-def test_a_client_that_gives_up_on_a_whole_reply_ends_the_run(http: httpx.Client, upstream: Upstream, tag: str) -> None:
+def test_a_client_that_disconnects_without_streaming_ends_the_run(
+    http: httpx.Client, upstream: Upstream, tag: str
+) -> None:
     text = script(tag=tag, say=["tick "], repeat=200, delay=0.1)
     with pytest.raises(httpx.ReadTimeout):
         http.post("/v1/chat/completions", json=body_for(text, stream=False), timeout=0.5)
     upstream.wait(tag, state="left", timeout=1)
 
 
-def test_a_client_that_goes_away_before_the_first_token_ends_the_run(
+def test_a_client_that_disconnects_before_the_first_token_ends_the_run(
     http: httpx.Client, upstream: Upstream, tag: str
 ) -> None:
     with pytest.raises(httpx.ReadTimeout):
@@ -130,7 +134,7 @@ def test_a_client_that_goes_away_before_the_first_token_ends_the_run(
     upstream.wait(tag, state="left", timeout=1)
 
 
-def test_a_client_that_goes_away_while_comments_are_sent_ends_the_run(
+def test_a_client_that_disconnects_while_comments_are_sent_ends_the_run(
     http: httpx.Client, upstream: Upstream, tag: str
 ) -> None:
     with http.stream("POST", "/v1/chat/completions", json=body_for(script(tag=tag, hang=True))) as reply:
@@ -138,7 +142,7 @@ def test_a_client_that_goes_away_while_comments_are_sent_ends_the_run(
     upstream.wait(tag, state="left", timeout=1)
 
 
-def test_no_task_is_left_behind(
+def test_no_asyncio_task_is_left_running(
     cat: Cat, http: httpx.Client, upstream: Upstream, tag: str, until: Callable[..., None]
 ) -> None:
     http.post("/v1/chat/completions", json=body_for("warm up"))

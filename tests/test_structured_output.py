@@ -1,4 +1,4 @@
-"""Replies in JSON: asked of the LLM, checked, and never passed off as what they are not."""
+"""Replies in JSON: the format reaches the LLM, and the reply is validated."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ def events(reply: httpx.Response) -> list[Any]:
 
 @pytest.mark.parametrize("format", [OBJECT, CAT], ids=["object", "schema"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_the_format_reaches_the_llm_and_a_reply_that_fits_comes_as_it_is(
+def test_the_format_reaches_the_llm_and_a_valid_reply_is_unchanged(
     http: httpx.Client, upstream: Upstream, tag: str, format: Any, stream: bool
 ) -> None:
     reply = http.post("/v1/chat/completions", json=body(format, FITS, stream, script={"tag": tag}))
@@ -79,8 +79,8 @@ def test_a_reply_that_does_not_fit_is_an_error(http: httpx.Client, format: Any, 
     assert "Tom" not in reply.text
 
 
-def test_late_in_a_stream_it_is_an_event(http: httpx.Client) -> None:
-    """The stream has begun by then, with nothing of the reply in it."""
+def test_an_invalid_reply_is_an_error_event_if_the_stream_has_begun(http: httpx.Client) -> None:
+    """The stream has begun, but has no text of the reply."""
     reply = http.post(
         "/v1/chat/completions", json=body(OBJECT, ["Sure", "ly."], stream=True, script={"first_delay": 5.5})
     )
@@ -91,7 +91,7 @@ def test_late_in_a_stream_it_is_an_event(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_reply_that_the_limit_cut_says_so(http: httpx.Client, stream: bool) -> None:
+def test_a_reply_cut_by_the_limit_has_the_finish_reason_length(http: httpx.Client, stream: bool) -> None:
     """Its finish reason tells the client not to read it as JSON (OpenAI's guide, "JSON mode")."""
     reply = http.post("/v1/chat/completions", json=body(CAT, FITS, stream, max_tokens=2))
     assert reply.status_code == 200
@@ -99,7 +99,7 @@ def test_a_reply_that_the_limit_cut_says_so(http: httpx.Client, stream: bool) ->
     assert choice["finish_reason"] == "length"
 
 
-def test_calls_are_no_json_reply(http: httpx.Client) -> None:
+def test_a_reply_with_calls_is_not_validated(http: httpx.Client) -> None:
     tool = {"type": "function", "function": {"name": "look"}}
     called = {"tool_calls": [{"name": "look", "arguments": "{}", "id": "call_1"}]}
     reply = http.post("/v1/chat/completions", json=body(CAT, ["Wait."], tools=[tool], script=called))
@@ -108,9 +108,7 @@ def test_calls_are_no_json_reply(http: httpx.Client) -> None:
     assert choice["message"]["content"] == "Wait."
 
 
-def test_the_llm_is_told_in_words_too_where_the_client_says_nothing_of_json(
-    http: httpx.Client, upstream: Upstream, tag: str
-) -> None:
+def test_the_prompt_requests_json_if_no_message_does(http: httpx.Client, upstream: Upstream, tag: str) -> None:
     http.post("/v1/chat/completions", json=body(OBJECT, ["{}"], script={"tag": tag})).raise_for_status()
     (record,) = upstream.wait(tag)
     assert "JSON" in text_of(record["body"]["messages"][0])
@@ -118,7 +116,7 @@ def test_the_llm_is_told_in_words_too_where_the_client_says_nothing_of_json(
 
 @pytest.mark.parametrize("format", [OBJECT, CAT], ids=["object", "schema"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_an_llm_that_does_not_take_the_format_is_asked_in_words(
+def test_the_format_is_in_the_prompt_if_the_llm_refuses_the_field(
     http: httpx.Client, upstream: Upstream, tag: str, format: Any, stream: bool
 ) -> None:
     script = {"tag": tag, "reject": ["response_format"]}
@@ -132,7 +130,7 @@ def test_an_llm_that_does_not_take_the_format_is_asked_in_words(
     assert ('"pattern"' in texts) is (format is CAT)
 
 
-def test_text_is_no_format(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_the_format_text_is_not_validated(client: OpenAI, upstream: Upstream, tag: str) -> None:
     completion = client.chat.completions.create(
         model="cheshire-cat",
         messages=[{"role": "user", "content": script(tag=tag, say="Plain.")}],
@@ -151,7 +149,7 @@ def test_text_is_no_format(client: OpenAI, upstream: Upstream, tag: str) -> None
         ({"type": "json_schema", "json_schema": {"name": "a b"}}, "response_format.json_schema.name"),
     ],
 )
-def test_a_format_that_is_none_is_refused(http: httpx.Client, format: Any, param: str) -> None:
+def test_an_invalid_format_is_refused(http: httpx.Client, format: Any, param: str) -> None:
     reply = http.post("/v1/chat/completions", json=body(format, ["{}"]))
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == param
@@ -179,7 +177,7 @@ DOUBLING = {f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"$ref": f"#/$def
     ],
     ids=lambda schema: json.dumps(schema)[:40],
 )
-def test_a_schema_that_nothing_can_be_checked_against_is_refused(http: httpx.Client, schema: Any) -> None:
+def test_a_schema_that_cannot_be_checked_is_refused(http: httpx.Client, schema: Any) -> None:
     format = {"type": "json_schema", "json_schema": {"name": "odd", "schema": schema}}
     reply = http.post("/v1/chat/completions", json=body(format, ["{}"]))
     assert reply.status_code == 400, reply.text
@@ -187,7 +185,7 @@ def test_a_schema_that_nothing_can_be_checked_against_is_refused(http: httpx.Cli
     assert (error["param"], error["code"]) == ("response_format.json_schema.schema", "invalid_value")
 
 
-def test_a_pattern_that_never_comes_to_an_end_ends(http: httpx.Client) -> None:
+def test_a_catastrophic_pattern_is_stopped(http: httpx.Client) -> None:
     schema = {"type": "object", "properties": {"a": {"pattern": "^(a|aa)+$"}}}
     format = {"type": "json_schema", "json_schema": {"name": "odd", "schema": schema}}
     reply = http.post("/v1/chat/completions", json=body(format, [json.dumps({"a": "a" * 5000 + "b"})]))

@@ -1,4 +1,4 @@
-"""Counting and cutting by tokens, against tiktoken itself on the finished text."""
+"""Counting and cutting by tokens, compared with tiktoken on the whole text."""
 
 import time
 from collections.abc import Callable
@@ -48,10 +48,8 @@ def spend(limit: int, tokenizer: Tokenizer, pieces: list[str]) -> tuple[str, boo
 
 @settings(max_examples=400, deadline=None)
 @given(text=MIXED, cuts=st.lists(st.integers(0, 200), max_size=20))
-def test_a_text_that_fits_passes_and_one_that_does_not_is_cut(
-    exact: TiktokenTokenizer, text: str, cuts: list[int]
-) -> None:
-    """Reference: the count of the finished text. Nothing is cut at its own length, something at one less."""
+def test_only_a_text_over_the_limit_is_cut(exact: TiktokenTokenizer, text: str, cuts: list[int]) -> None:
+    """Compared with the count of the whole text: a limit of that count cuts nothing, one less cuts."""
     count = len(tiktoken.get_encoding(ENCODING).encode_ordinary(text))
     assert spend(count, exact, [text]) == (text, False)
     if count > 1:
@@ -67,7 +65,7 @@ def test_a_text_that_fits_passes_and_one_that_does_not_is_cut(
     limit=st.integers(1, 60),
     cuts=st.lists(st.integers(0, 400), max_size=20),
 )
-def test_the_cut_is_exact_whatever_the_pieces(
+def test_the_cut_is_exact_however_the_text_is_chunked(
     exact: TiktokenTokenizer, words: list[str], limit: int, cuts: list[int]
 ) -> None:
     text = " ".join(words)
@@ -76,8 +74,8 @@ def test_the_cut_is_exact_whatever_the_pieces(
     assert cut == (len(words) > limit)
 
 
-def test_a_long_text_costs_no_more_by_the_piece_at_its_end(exact: TiktokenTokenizer) -> None:
-    """What is counted again with each piece does not grow with the text."""
+def test_the_cost_of_a_chunk_does_not_grow_with_the_text(exact: TiktokenTokenizer) -> None:
+    """The text that is counted again with each chunk has a bounded length."""
     counted = 0
 
     class Counting:
@@ -104,13 +102,13 @@ def test_a_limit_never_splits_a_character(exact: TiktokenTokenizer) -> None:
 @pytest.mark.parametrize(
     "text", ["", "one", "the cat sat on the mat. " * 50, "你好，世界。" * 20, "x = [1, 2, 3]\n" * 30]
 )
-def test_the_estimate_is_of_the_right_size(exact: TiktokenTokenizer, text: str) -> None:
+def test_the_estimate_is_close_to_the_exact_count(exact: TiktokenTokenizer, text: str) -> None:
     estimate, count = EstimatingTokenizer().count(text), exact.count(text)
     assert count * 0.6 <= estimate <= count * 1.6
 
 
 @given(text=MIXED, limit=st.integers(0, 30))
-def test_the_estimates_head_is_a_beginning_of_that_length(text: str, limit: int) -> None:
+def test_the_estimates_head_is_a_prefix_of_that_length(text: str, limit: int) -> None:
     estimating = EstimatingTokenizer()
     head = estimating.head(text, limit)
     assert text.startswith(head)
@@ -130,7 +128,9 @@ class Failing:
 
 
 @pytest.mark.parametrize("broken", [Unreachable, Failing])
-def test_a_vocabulary_that_cannot_be_fetched_delays_nothing(monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
+def test_a_vocabulary_that_cannot_be_fetched_does_not_delay_requests(
+    monkeypatch: pytest.MonkeyPatch, broken: Any
+) -> None:
     monkeypatch.setattr(vocabulary_module, "TiktokenTokenizer", broken)
     vocabulary = Vocabulary()
     started = time.monotonic()
@@ -142,7 +142,7 @@ def test_a_vocabulary_that_cannot_be_fetched_delays_nothing(monkeypatch: pytest.
         assert isinstance(vocabulary.tokenizer(), EstimatingTokenizer)
 
 
-def test_a_failed_download_is_tried_again_later(monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]) -> None:
+def test_a_failed_download_is_retried_later(monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]) -> None:
     monkeypatch.setattr(vocabulary_module, "TiktokenTokenizer", Failing)
     monkeypatch.setattr(vocabulary_module, "RETRY_SECONDS", 0.0)
     vocabulary = Vocabulary()

@@ -46,7 +46,7 @@ def scripted(*calls: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 class Streamed:
-    """What a client makes of a stream."""
+    """A reply put together from a stream, as a client does."""
 
     def __init__(self, chunks: Iterator[Any]) -> None:
         self.content = ""
@@ -95,8 +95,10 @@ def test_calls_come_as_the_llm_made_them(client: OpenAI, called: list[Any], say:
     assert streamed.pieces > len(called), "arguments come in pieces"
 
 
-def test_arguments_stream_as_the_llm_writes_them(async_client: AsyncOpenAI, upstream: Upstream, tag: str) -> None:
-    """The first piece is here while the LLM has not written the last one yet."""
+def test_arguments_are_streamed_as_the_llm_produces_them(
+    async_client: AsyncOpenAI, upstream: Upstream, tag: str
+) -> None:
+    """The client has the first chunk before the LLM has produced the last one."""
 
     async def first_piece() -> int:
         chunks = await async_client.chat.completions.create(
@@ -136,14 +138,14 @@ def test_the_choice_reaches_the_llm(client: OpenAI, upstream: Upstream, tag: str
         assert record["body"]["parallel_tool_calls"] is parallel
 
 
-def test_with_none_the_llm_is_told_to_call_nothing(client: OpenAI, upstream: Upstream, tag: str) -> None:
+def test_none_reaches_the_llm(client: OpenAI, upstream: Upstream, tag: str) -> None:
     choice = ask(client, [user(tag=tag, say="I may not look.")], tool_choice="none")
     assert choice.message.content == "I may not look."
     (record,) = upstream.wait(tag)
     assert record["body"].get("tool_choice") == "none" or "tools" not in record["body"]
 
 
-def test_one_call_at_a_time_means_one(client: OpenAI) -> None:
+def test_parallel_tool_calls_false_allows_one_call(client: OpenAI) -> None:
     messages = [user(tool_calls=[ROME, OSLO])]
     assert calls_of(ask(client, messages, parallel_tool_calls=False).message) == scripted(ROME)
     assert stream(client, messages, parallel_tool_calls=False).calls == [[*scripted(ROME)[0]]]
@@ -161,7 +163,7 @@ def test_allowed_tools_are_offered_and_no_others(client: OpenAI, upstream: Upstr
 
 
 def conversation(question: dict[str, Any], *calls: dict[str, Any], content: str | None = None) -> list[Any]:
-    """The client has called what the LLM asked for, and comes back."""
+    """The conversation with the LLM's calls and their results."""
     made = [
         {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
         for id, name, arguments in scripted(*calls)
@@ -171,7 +173,7 @@ def conversation(question: dict[str, Any], *calls: dict[str, Any], content: str 
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_results_go_back_to_the_llm_which_answers(client: OpenAI, upstream: Upstream, tag: str, streamed: bool) -> None:
+def test_results_reach_the_llm_which_replies(client: OpenAI, upstream: Upstream, tag: str, streamed: bool) -> None:
     turns = [{"tool_calls": [ROME, DARK]}, {"say": ["Sun", "ny."]}]
     messages = conversation(user("Weather?", tag=tag, turns=turns), ROME, DARK)
     if streamed:
@@ -224,7 +226,7 @@ def test_calls_of_earlier_turns_stay_in_the_conversation(client: OpenAI, upstrea
     assert text_of(thanks).startswith("Thanks.")
 
 
-def test_arguments_that_are_no_json_are_the_clients_to_judge(client: OpenAI) -> None:
+def test_arguments_that_are_not_json_are_passed_on(client: OpenAI) -> None:
     """OpenAI's reference: the model does not always generate valid JSON; validate the arguments in your code."""
     odd = [{**ROME, "arguments": '{"city": "Ro'}, {**DARK, "arguments": "[1]"}, {**OSLO, "arguments": ""}]
     messages = [user(turns=[{"tool_calls": odd}, {"say": ["Sorry."]}])]
@@ -292,13 +294,15 @@ class TestLegacyFunctions:
 
 
 @needs_agents
-class TestBesideTheAgentsOwnTools:
-    """Alice has a clock of her own."""
+class TestWithTheAgentsOwnTools:
+    """The agent Alice has a tool `clock`."""
 
     CLOCK: ClassVar = {"name": "clock", "arguments": {}, "id": "call_clock"}
 
     @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-    def test_her_own_work_as_ever(self, client: OpenAI, upstream: Upstream, tag: str, streamed: bool) -> None:
+    def test_the_agents_own_tools_still_work(
+        self, client: OpenAI, upstream: Upstream, tag: str, streamed: bool
+    ) -> None:
         turns = [{"say": ["Wait."], "tool_calls": [self.CLOCK]}, {"say": ["Tea time."], "tool_calls": [ROME]}]
         messages = [user(tag=tag, turns=turns)]
         if streamed:
@@ -316,7 +320,7 @@ class TestBesideTheAgentsOwnTools:
 
     @pytest.mark.parametrize("order", ["hers first", "hers last"])
     @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-    def test_a_turn_of_both_kinds_ends_with_the_clients_and_loses_nothing(
+    def test_a_turn_with_both_kinds_of_calls_ends_with_the_clients_and_stores_the_agents_results(
         self, client: OpenAI, upstream: Upstream, tag: str, order: str, streamed: bool
     ) -> None:
         both = [self.CLOCK, ROME] if order == "hers first" else [ROME, self.CLOCK]
@@ -336,7 +340,7 @@ class TestBesideTheAgentsOwnTools:
             "call_rome": "result of call_rome",
         }
 
-    def test_what_she_did_before_is_there_when_the_client_comes_back(
+    def test_earlier_tool_results_of_the_agent_are_there_in_the_next_request(
         self, client: OpenAI, upstream: Upstream, tag: str
     ) -> None:
         question = user(tag=tag, turns=[{"tool_calls": [self.CLOCK]}, {"tool_calls": [ROME]}, {"say": ["Done."]}])
@@ -350,7 +354,9 @@ class TestBesideTheAgentsOwnTools:
             assert roles == ["system", "user", "assistant", "tool", "assistant", "tool"]
             assert text_of(record["body"]["messages"][3]) == "tea time"
 
-    def test_nobody_else_finds_it(self, client: OpenAI, upstream: Upstream, tag: str) -> None:
+    def test_another_user_does_not_get_the_agents_tool_results(
+        self, client: OpenAI, upstream: Upstream, tag: str
+    ) -> None:
         turns = [{"tool_calls": [self.CLOCK, ROME]}, {"say": ["Done."]}]
         ask(client, [user(turns=turns)], "cheshire-cat:alice", user="one")
         question = user(tag=tag, turns=turns)
@@ -358,20 +364,24 @@ class TestBesideTheAgentsOwnTools:
         (record,) = upstream.wait(tag)
         assert "tea time" not in json.dumps(record["body"]["messages"])
 
-    def test_a_named_function_leaves_no_other_choice(self, client: OpenAI, upstream: Upstream, tag: str) -> None:
+    def test_with_a_named_function_only_the_clients_functions_are_offered(
+        self, client: OpenAI, upstream: Upstream, tag: str
+    ) -> None:
         choice = {"type": "function", "function": {"name": "get_weather"}}
         ask(client, [user(tag=tag, tool_calls=[ROME])], "cheshire-cat:alice", tool_choice=choice)
         (record,) = upstream.wait(tag)
         assert record["body"]["tools"] == TOOLS
 
-    def test_required_is_not_met_by_her_own_for_ever(self, client: OpenAI, upstream: Upstream, tag: str) -> None:
+    def test_with_required_the_agents_own_tools_are_offered_once(
+        self, client: OpenAI, upstream: Upstream, tag: str
+    ) -> None:
         turns = [{"tool_calls": [self.CLOCK]}, {"tool_calls": [ROME]}]
         ask(client, [user(tag=tag, turns=turns)], "cheshire-cat:alice", tool_choice="required")
         first, second = upstream.wait(tag, count=2)
         assert len(first["body"]["tools"]) > len(TOOLS)
         assert second["body"]["tools"] == TOOLS
 
-    def test_with_none_her_own_are_there_still(self, client: OpenAI, upstream: Upstream, tag: str) -> None:
+    def test_with_none_the_agents_own_tools_are_offered(self, client: OpenAI, upstream: Upstream, tag: str) -> None:
         turns = [{"tool_calls": [self.CLOCK]}, {"say": ["Tea time."]}]
         choice = ask(client, [user(tag=tag, turns=turns)], "cheshire-cat:alice", tool_choice="none")
         assert choice.message.content == "Tea time."
@@ -380,14 +390,16 @@ class TestBesideTheAgentsOwnTools:
         assert "clock" in names
         assert "get_weather" not in names
 
-    def test_the_clients_function_stands_in_for_hers_of_that_name(self, client: OpenAI) -> None:
+    def test_the_clients_function_replaces_the_agents_tool_of_the_same_name(self, client: OpenAI) -> None:
         clock = {"type": "function", "function": {"name": "clock"}}
         message = ask(
             client, [user(tool_calls=[{**self.CLOCK, "arguments": "{}"}])], "cheshire-cat:alice", tools=[clock]
         ).message
         assert calls_of(message) == [("call_clock", "clock", "{}")]
 
-    def test_agents_that_she_asks_know_nothing_of_it(self, client: OpenAI, upstream: Upstream, tag: str) -> None:
+    def test_agents_used_as_tools_get_no_functions_and_no_format(
+        self, client: OpenAI, upstream: Upstream, tag: str
+    ) -> None:
         inner = script("", tag=f"{tag} inner", say="No room!")
         turns = [
             {"tool_calls": [{"name": "ask_the_hatter", "arguments": {"question": inner}}]},
@@ -404,7 +416,7 @@ class TestBesideTheAgentsOwnTools:
         assert not {"tools", "tool_choice", "response_format"} & record["body"].keys()
 
 
-def test_two_requests_at_once_never_exchange_their_functions(
+def test_concurrent_requests_do_not_mix_their_functions(
     async_client: AsyncOpenAI, upstream: Upstream, tag: str
 ) -> None:
     async def one(number: int) -> None:
@@ -482,7 +494,7 @@ ASKED = {"role": "user", "content": "Weather?"}
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else None,
 )
-def test_what_makes_no_sense_is_refused_before_anything_runs(
+def test_invalid_tools_and_choices_are_refused_before_anything_runs(
     http: httpx.Client, body: dict[str, Any], param: str, code: str
 ) -> None:
     reply = http.post("/v1/chat/completions", json={"model": "cheshire-cat", "messages": [ASKED], **body})

@@ -1,4 +1,4 @@
-"""Usage: what the LLM reported, or else what was counted."""
+"""Usage: as the LLM reported it, or counted."""
 
 import json
 from typing import Any
@@ -50,14 +50,14 @@ def test_what_the_llm_reports_is_what_the_client_gets(http: httpx.Client, stream
 
 
 @both_ways
-def test_details_that_nobody_reports_are_left_out(http: httpx.Client, stream: bool) -> None:
+def test_unreported_details_are_left_out(http: httpx.Client, stream: bool) -> None:
     plain = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
     assert usage(http, stream=stream, say="Hello.", reported_usage=plain) == plain
 
 
 @needs_agents
 @both_ways
-def test_all_calls_of_a_run_count(http: httpx.Client, stream: bool) -> None:
+def test_usage_is_the_sum_of_all_llm_calls_of_a_run(http: httpx.Client, stream: bool) -> None:
     inner = script(say="No room!", reported_usage={**REPORTED, "completion_tokens": 1})
     turns = [
         {
@@ -76,20 +76,20 @@ def test_all_calls_of_a_run_count(http: httpx.Client, stream: bool) -> None:
 
 
 @both_ways
-def test_an_llm_that_does_not_report_is_counted(http: httpx.Client, stream: bool) -> None:
+def test_tokens_are_counted_if_the_llm_reports_none(http: httpx.Client, stream: bool) -> None:
     counted = usage(http, stream=stream, say=["One", " two", " three"], usage=False)
     assert counted["completion_tokens"] == 3
     assert counted["total_tokens"] == counted["prompt_tokens"] + 3
 
 
 @both_ways
-def test_a_reply_that_was_cut_is_counted(http: httpx.Client, stream: bool) -> None:
+def test_tokens_of_a_cut_reply_are_counted(http: httpx.Client, stream: bool) -> None:
     said = ["One", " two", " three"]
     cut = usage(http, stream=stream, max_tokens=2, say=said, reported_usage=REPORTED)
     assert cut["completion_tokens"] == 2
 
 
-def test_a_server_that_does_not_know_stream_options_answers_all_the_same(
+def test_a_server_that_refuses_stream_options_gets_a_second_request_without_it(
     http: httpx.Client, upstream: Upstream, tag: str
 ) -> None:
     counted = usage(http, stream=True, tag=tag, say=["One", " two"], reject=["stream_options"], usage=False)

@@ -1,19 +1,19 @@
-"""The upstream LLM of the test-suite: an OpenAI-compatible server that each request scripts for itself.
+"""The upstream LLM of the test suite: an OpenAI-compatible server whose replies are scripted in the requests.
 
 The last message of role "user" carries the script, on a line of its own (see `script`)::
 
     @upstream {"tag": "t1", "turns": [{"tool_calls": [{"name": "clock"}]}, {"say": ["It is ", "5"]}]}
 
-The turn that plays is the number of assistant messages after that user message, so the call that follows a
-tool's result gets the second turn; the last turn repeats. The fields of a single turn may stand beside `tag`
-in place of `turns`. `Turn` lists what a turn can do. Without a script the reply is what the request asks for, see
-`improvised`: calls of the functions that the user's message names, an instance of the schema, or else the user's
-message again, word by word. As nothing is set up between requests, any number of them can run side by side.
+The index of the turn to play is the number of assistant messages after that user message, so the request that follows
+a tool's result gets the second turn; the last turn repeats. A script with a single turn may have its fields next to
+`tag` instead of `turns`. `Turn` lists the fields. Without a script the reply is derived from the request, see
+`improvised`: calls of the functions that the user's message names, an instance of the schema, or the user's message
+itself, word by word. The server has no state between requests, so any number of them can run at the same time.
 
-Embeddings tell which words two texts share. A script on a line of one of the texts plays its one turn for all of
-them: its failures, delays and usage.
+Embeddings are word counts, so texts that share words have similar vectors. A script on a line of one of the texts has
+one turn, for all of the texts: its failures, delays and usage apply.
 
-Under `/_test` the server tells what reached it, see `Journal`. `Upstream` starts the server from a test.
+Under `/_test` the server returns the requests that reached it, see `Journal`. `Upstream` starts the server in a test.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ State = Literal["running"] | Ending
 
 SCRIPT_MARK = "@upstream "
 SECRET = "SECRET-PROVIDER-DETAIL"
-"""Part of every error the provider words itself; nothing of it may reach the users of a Cat."""
+"""Part of every error message of the provider; it must never reach the clients of a Cat."""
 
 BAD_AUTHORIZATION = "Bearer bad-key"
 MODELS = ("test-model", "test-embedder")
 EMBEDDING_SIZE = 256
-RECORDS_KEPT = 20_000
+MAX_RECORDS = 20_000
 
 JSON_TYPE = b"application/json"
 HTML_TYPE = b"text/html; charset=utf-8"
@@ -69,13 +69,13 @@ COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 def script(text: str = "", /, **fields: object) -> str:
-    """A user message that says `text` and makes the upstream play the script made of `fields`."""
+    """A user message with `text` and a script of `fields` for the upstream LLM."""
     line = SCRIPT_MARK + json.dumps(fields)
     return f"{text}\n{line}" if text else line
 
 
 class Upstream:
-    """The server as a process of its own, for tests that are not asynchronous.
+    """The server in a separate process, with a synchronous interface for tests.
 
     A record is `{"tag", "body", "headers", "chunks_sent", "state"}`. `chunks_sent` counts the chunks that
     carry text or parts of a tool call; it stays 0 when the reply is not streamed.
@@ -90,7 +90,7 @@ class Upstream:
     @classmethod
     def start(cls, python: str) -> Upstream:
         """Start the server with the interpreter `python`, which needs starlette, uvicorn and httpx."""
-        # A file, as nobody empties a pipe while the server runs.
+        # A file, because a pipe that nobody reads would fill up while the server runs.
         with tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(
                 [python, __file__, "--port", "0"], stdout=subprocess.PIPE, stderr=errors, text=True
@@ -98,14 +98,14 @@ class Upstream:
             return cls(process, _announced_url(process, errors))
 
     def requests(self, tag: str | None = None) -> list[Json]:
-        """The records of the requests with this tag (of all without), in order of arrival."""
+        """The records of the requests with this tag (without a tag: of all requests), in order of arrival."""
         response = self._reports.get("/requests", params=_without_none(tag=tag))
         return self._records(response.raise_for_status())
 
     def wait(
         self, tag: str | None, count: int = 1, state: State | Literal["ended"] = "ended", timeout: float = 10
     ) -> list[Json]:
-        """The tag's records as soon as `count` of them are in `state`; "ended" is any but "running"."""
+        """The tag's records as soon as `count` of them are in `state`; "ended" is any state but "running"."""
         params = _without_none(tag=tag, count=count, state=state, timeout=timeout)
         response = self._reports.get("/wait", params=params, timeout=timeout + 10)
         if response.status_code == 408:
@@ -153,7 +153,7 @@ def _without_none(**params: str | float | None) -> dict[str, str | float]:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one request is answered with.
+    """The response to one request.
 
     "Chunks" are those that carry a piece of text or a part of a tool call, not the ones that frame the reply.
     """
@@ -161,23 +161,23 @@ class Turn:
     say: str | list[str] = field(default_factory=list)
     """The text, each string a chunk (a token, for `max_tokens` and the usage)."""
     repeat: int = 1
-    """How many times the strings of `say` are said."""
+    """How many times the strings of `say` are repeated."""
     tool_calls: list[Json] = field(default_factory=list)
-    """Each `{"name", "arguments", "id"?}`; arguments given as a string are sent as they are."""
+    """Each `{"name", "arguments", "id"?}`; arguments given as a string are sent unchanged."""
     refusal: str | list[str] = field(default_factory=list)
-    """The words of a refusal, as `say` has those of a text."""
+    """The text of a refusal, in chunks like those of `say`."""
     first_delay: float = 0
-    """Seconds before anything is answered, be it a reply or a failure."""
+    """Seconds before the response, also before a failure."""
     delay: float = 0
     """Seconds between chunks. A reply that is not streamed takes as long as all its chunks would."""
     fail_status: int | None = None
     """Answer with this HTTP status."""
     fail_body: Any = None
-    """The answer's body in place of OpenAI's error object; a string is sent as it is."""
+    """The response's body instead of OpenAI's error object; a string is sent unchanged."""
     break_after: int | None = None
     """Drop the connection after so many chunks, or after the last if there are fewer."""
     error_after: int | None = None
-    """The same, but send an error event and end the response in order. Not streamed: status 500."""
+    """Send an error event after so many chunks and end the response properly. Not streamed: status 500."""
     rubbish: bool = False
     """Answer 200 with HTML, as a captive portal does."""
     hang: bool = False
@@ -185,11 +185,11 @@ class Turn:
     finish_reason: str | None = None
     reported_usage: Json | None = None
     usage: bool = True
-    """False: a server that reports no usage, asked or not."""
+    """False: report no usage, even if the request asks for it."""
     system_fingerprint: str | None = "fp_upstream"
     """None leaves it out, as many servers do."""
     reject: list[str] = field(default_factory=list)
-    """Answer 400 to a request that has one of these fields, as a server that does not know them."""
+    """Answer 400 to a request that has one of these fields, like a server that does not support them."""
 
     def pieces(self) -> list[str]:
         return as_list(self.say) * self.repeat
@@ -209,9 +209,9 @@ def failure(status: int, message: str) -> Turn:
 
 
 def turn_for(body: Any, authorization: str | None) -> tuple[str | None, Turn]:
-    """The tag and the turn for a request; what cannot be answered gets a turn that says why."""
+    """The tag and the turn for a request; for an invalid request or script, a turn with a 400."""
     try:
-        tag, turn = turn_asked_for(body)
+        tag, turn = scripted_turn(body)
         completions = int(body.get("n") or 1)
     except (TypeError, ValueError, LookupError, AttributeError) as problem:
         return None, failure(400, f"no valid request or script: {problem!r}")
@@ -225,7 +225,7 @@ def turn_for(body: Any, authorization: str | None) -> tuple[str | None, Turn]:
     return tag, turn
 
 
-def turn_asked_for(body: Json) -> tuple[str | None, Turn]:
+def scripted_turn(body: Json) -> tuple[str | None, Turn]:
     messages = body["messages"]
     asked = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=None)
     texts = [] if asked is None else message_texts(messages[asked])
@@ -268,13 +268,13 @@ def words(text: str) -> list[str]:
 
 
 def improvised(body: Json, text: str, since: list[Json]) -> Turn:
-    """What a request gets that no script speaks for. `text`: the user's last; `since`: the messages from it on.
+    """The turn for a request without a script. `text`: of the last user message. `since`: the messages from it on.
 
-    - "required" and a function by name are obeyed. Left the choice, the LLM calls each function that the text names
-      and that it has not called since: `get_time`, or "the time". Arguments take numbers and quoted words from the
+    - A `tool_choice` of "required" or of a function is obeyed. With "auto" the LLM calls each function that the text
+      names (`get_time`, or "the time") and that `since` has no call of. Arguments are numbers and quoted words of the
       text, in order.
-    - When no call is left to make, it tells the results of those made, or else the text again.
-    - A response format makes that an instance of the schema; or an object with the text's quoted words as names.
+    - When there is nothing more to call, the reply has the results of the calls, or else repeats the text.
+    - With a response format the reply is an instance of the schema, or an object with the text's quoted words.
     """
     complaint = complaint_about(body)
     if complaint is not None:
@@ -289,7 +289,7 @@ def improvised(body: Json, text: str, since: list[Json]) -> Turn:
 
 
 def complaint_about(body: Json) -> str | None:
-    """What OpenAI finds wrong with functions and their results in a request."""
+    """The error message that OpenAI has for invalid functions or results in a request; None if they are valid."""
     if not body.get("tools"):
         for name in ("tool_choice", "parallel_tool_calls"):
             if body.get(name) is not None:
@@ -319,7 +319,7 @@ def improvised_calls(body: Json, text: str, since: list[Json], values: Values) -
     names_made = {call["function"]["name"] for call in calls_made}
     fresh = [function for function in functions if function["name"] not in names_made]
     for call in calls_made:
-        values.spend(call["function"]["arguments"])
+        values.discard_used(call["function"]["arguments"])
     called = [] if choice == "none" else named_in(text, fresh)
     if choice == "required":
         called = called or (fresh or functions)[:1]
@@ -329,7 +329,7 @@ def improvised_calls(body: Json, text: str, since: list[Json], values: Values) -
 
 
 def chosen(choice: Json) -> tuple[str, list[str]]:
-    """The mode and the names of a tool_choice that is an object."""
+    """The mode and the function names of a `tool_choice` that is an object."""
     if choice["type"] == "allowed_tools":
         allowed = choice["allowed_tools"]
         return allowed["mode"], [tool["function"]["name"] for tool in allowed["tools"]]
@@ -337,14 +337,14 @@ def chosen(choice: Json) -> tuple[str, list[str]]:
 
 
 def named_in(text: str, functions: list[Json]) -> list[Json]:
-    """The functions whose names stand in the text; if none does, those whose names' longer words do."""
+    """The functions whose names are in the text; if there are none, those of whose names all longer words are."""
     said = parts_of_names(text)
     return [f for f in functions if re.search(rf"(?<!\w){re.escape(f['name'])}(?!\w)", text)] or [
-        f for f in functions if telling_parts(f["name"]) <= said
+        f for f in functions if significant_parts(f["name"]) <= said
     ]
 
 
-def telling_parts(name: str) -> set[str]:
+def significant_parts(name: str) -> set[str]:
     parts = parts_of_names(name)
     return {part for part in parts if len(part) > 3 or part.isdigit()} or parts or {name}
 
@@ -369,7 +369,7 @@ def quoted(text: str) -> list[str]:
 
 
 class Values:
-    """Small values that fit JSON schemas. Numbers and quoted words come from a text, while it has such that fit."""
+    """Small values that fit JSON schemas. Numbers and quoted words of a text are used first, if they fit."""
 
     FORMATS: ClassVar = {
         "date": "2020-02-29",
@@ -384,7 +384,7 @@ class Values:
         "uuid": "00000000-0000-4000-8000-000000000000",
     }
     DEPTH = 8
-    """Levels below which a choice falls on the last: that is where recursive schemas have their null."""
+    """From this level on the last option of a choice is taken: in recursive schemas it is usually null."""
 
     def __init__(self, text: str) -> None:
         self._text = text.lower()
@@ -396,12 +396,12 @@ class Values:
         self._root: Json = {}
 
     def fitting(self, schema: Json) -> Any:
-        """An instance of the schema: an object, unless it says otherwise."""
+        """An instance of the schema, which is that of an object unless it has another type."""
         self._root = schema
         return self._of(schema if {"$ref", "allOf", "anyOf"} & schema.keys() else {"type": "object", **schema}, "", 0)
 
-    def spend(self, arguments: str) -> None:
-        """Earlier arguments have taken what they have from the text."""
+    def discard_used(self, arguments: str) -> None:
+        """Remove the values of an earlier call from those of the text."""
         with suppress(ValueError):
             given = json.loads(arguments)
             for value in given.values() if isinstance(given, dict) else []:
@@ -436,7 +436,7 @@ class Values:
         return [self._of(item, name, depth) for item in [*first, *others]]
 
     def _plain(self, schema: Any) -> Json:
-        """The schema, and in it what it refers to."""
+        """The schema with its `$ref` and `allOf` merged into it."""
         if not isinstance(schema, dict):
             return {}
         plain = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
@@ -489,7 +489,7 @@ def is_within(number: float, schema: Json) -> bool:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a turn comes to under the parameters of the request."""
+    """The reply of a turn, within the limits of the request."""
 
     pieces: list[str]
     refusal: list[str]
@@ -518,7 +518,7 @@ def compose(turn: Turn, body: Json) -> Reply:
 
 
 def limited(pieces: list[str], body: Json) -> tuple[list[str], str | None]:
-    """What the token limit and the stop strings leave, and the finish reason if they took something."""
+    """The pieces up to the token limit and the first stop sequence, and the finish reason if something was cut."""
     allowed = pieces[: body.get("max_completion_tokens") or body.get("max_tokens")]
     stops = body.get("stop") or []
     kept = before_stop(allowed, [stops] if isinstance(stops, str) else stops)
@@ -554,7 +554,7 @@ def openai_tool_call(call: Json) -> Json:
 
 
 def encode(value: Any) -> bytes:
-    """JSON in ASCII, which holds even what UTF-8 cannot: a request may bring lone surrogates."""
+    """JSON in ASCII, which unlike UTF-8 can represent lone surrogates from a request."""
     return COMPACT.encode(value).encode("ascii")
 
 
@@ -563,7 +563,7 @@ def event(value: Any) -> bytes:
 
 
 class Wire:
-    """Puts a reply in the form that OpenAI sends it in."""
+    """Encodes a reply in OpenAI's form."""
 
     def __init__(self, body: Json, reply: Reply) -> None:
         self._reply = reply
@@ -631,7 +631,7 @@ def tool_call_parts(call: Json) -> Iterator[Json]:
 
 @dataclass
 class Exchange:
-    """One request and what became of it. Its attributes are the record that the tests get."""
+    """One request and its outcome. Its attributes are the record that tests get."""
 
     tag: str | None
     body: Any
@@ -641,10 +641,10 @@ class Exchange:
 
 
 class Journal:
-    """The last requests, by arrival.
+    """The last requests, in order of arrival.
 
-    An exchange is "finished" when its reply was sent whole, "left" when the client closed the connection
-    before that, and "failed" when it got an error or a broken reply, on purpose or not.
+    An exchange is "finished" when its reply was sent completely, "left" when the client closed the connection before
+    that, and "failed" when it got an error or a broken reply, scripted or not.
     """
 
     def __init__(self) -> None:
@@ -656,12 +656,12 @@ class Journal:
     async def begin(self, exchange: Exchange) -> None:
         self.open += 1
         self._keep(exchange)
-        if len(self._all) > RECORDS_KEPT:
+        if len(self._all) > MAX_RECORDS:
             self._forget_oldest()
         await self.notify()
 
     def end(self, exchange: Exchange, state: Ending) -> None:
-        """Only the first ending counts. `notify` has to follow, as soon as it suits."""
+        """Set the final state; later calls have no effect. The caller must call `notify` afterwards."""
         if exchange.state == "running":
             self.open -= 1
             exchange.state = state
@@ -707,7 +707,7 @@ class Journal:
 
 
 class Answer:
-    """Plays a turn to the client of one exchange."""
+    """Sends the response of a turn to the client of one exchange."""
 
     def __init__(self, turn: Turn, exchange: Exchange, send: Send) -> None:
         self._turn = turn
@@ -739,7 +739,7 @@ class Answer:
     async def _fail(self, status: int) -> Ending:
         body = self._turn.fail_body
         if body is None:
-            body = error_body(status, "the provider failed, as it was told to")
+            body = error_body(status, "the provider failed, as scripted")
         await self._respond(status, JSON_TYPE, body.encode() if isinstance(body, str) else encode(body))
         return "failed"
 
@@ -761,7 +761,7 @@ class Answer:
         until = turn.error_after if turn.break_after is None else turn.break_after
         for chunk in islice(wire.chunks(), until):
             if exchange.chunks_sent:
-                # Even a delay of 0 lets the other requests go on, and makes each chunk a write of its own.
+                # Even a delay of 0 lets other requests run, and makes each chunk a separate write.
                 await asyncio.sleep(turn.delay)
             await self._write(chunk)
             exchange.chunks_sent += 1
@@ -788,9 +788,9 @@ class Answer:
 
 
 class ChatCompletions:
-    """The chat endpoint. A plain ASGI application: only that can break off a response it has begun.
+    """The chat endpoint, as a plain ASGI application, which can break off a response.
 
-    An application that returns in mid-response makes uvicorn drop the connection.
+    When an application returns before its response is complete, uvicorn drops the connection.
     """
 
     turn_for: ClassVar[Callable[[Any, str | None], tuple[str | None, Turn]]] = staticmethod(turn_for)
@@ -809,7 +809,7 @@ class ChatCompletions:
         leaving = asyncio.create_task(client_left(receive))
         try:
             await asyncio.wait({playing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            # The end of the reply also ends the wait for the client's leaving.
+            # The end of the response also ends `client_left`.
             if playing.done():
                 playing.result()
             else:
@@ -824,7 +824,7 @@ class ChatCompletions:
         try:
             ending = await self.answer(turn, exchange, send).play()
         finally:
-            # Nothing runs between the last write and this: who has the whole reply finds the record ended.
+            # Nothing runs between the last write and this: a client that has the whole reply finds the record ended.
             self._journal.end(exchange, ending)
 
 
@@ -871,13 +871,13 @@ def embeddings_turn_for(body: Any, authorization: str | None) -> tuple[str | Non
 
 
 def embedding_inputs(given: Any) -> list[str | list[int]]:
-    """The inputs one by one: OpenAI takes a text or a list of token numbers, and lists of either."""
+    """The inputs as a list: OpenAI accepts a text, a list of token ids, and lists of either."""
     is_single = isinstance(given, str) or all(isinstance(item, int) for item in given)
     return [given] if is_single else given
 
 
 def embedding(value: str | list[int], size: int, *, as_base64: bool) -> list[float] | str:
-    """How often each word is there, at a place drawn from its hash, to the length 1. The numbers have 32 bits."""
+    """A vector of length 1: counts of the words, each at an index from the word's hash. Numbers are 32-bit floats."""
     counts = [0.0] * size
     for word in re.findall(r"\w+", value.lower()) if isinstance(value, str) else value:
         place = hashlib.blake2b(encode(word), digest_size=8).digest()
@@ -911,7 +911,7 @@ class Embeddings(ChatCompletions):
 
 
 class Reports:
-    """What tests can ask, as endpoints."""
+    """The endpoints that tests use to get the records."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -949,7 +949,7 @@ def application() -> Starlette:
         Route("/_test/wait", reports.wait),
         Route("/_test/open", reports.open),
     ]
-    # Debug answers a mistake in this file, or in a script, with its traceback.
+    # In debug mode the response to a mistake in this file or a script has the traceback.
     return Starlette(debug=True, routes=routes)
 
 
@@ -963,10 +963,10 @@ def listening_socket(port: int, backlog: int) -> socket.socket:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The upstream LLM of the test-suite.")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser = argparse.ArgumentParser(description="The upstream LLM of the test suite.")
+    parser.add_argument("--port", type=int, default=0, help="0: a free port")
     port = parser.parse_args().port
-    # uvicorn ends with the signal that stopped it, which would make an ordinary stop look like a failure.
+    # uvicorn re-raises the signal that stopped it, so that a normal stop would look like a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(
         application(),
@@ -974,7 +974,7 @@ def main() -> None:
         ws="none",
         log_level="critical",
         access_log=False,
-        # A connection is never closed under a client that is about to use it again.
+        # Never close an idle connection that a client is about to use again.
         timeout_keep_alive=3600,
         timeout_graceful_shutdown=0,
     )

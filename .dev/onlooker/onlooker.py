@@ -1,4 +1,4 @@
-"""A plugin of the soak's own Cat, on both generations: it tidies up, and tells which threads there are."""
+"""A plugin for the Cat of `make soak`, on Cat 1.9 and 2: frees unused memory, and lists the Cat's threads."""
 
 import ctypes
 import gc
@@ -12,7 +12,7 @@ from cat.mad_hatter.decorators import endpoint
 
 @endpoint.get("/onlooker/tidy", prefix="")
 async def tidy() -> None:
-    """Drop what nobody holds, and give the system what the C library keeps of it (as glibc does)."""
+    """Collect garbage, and have glibc return unused memory to the system (other C libraries have no such function)."""
     gc.collect()
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -20,5 +20,8 @@ async def tidy() -> None:
 
 @endpoint.get("/onlooker/threads", prefix="")
 def threads() -> dict[str, int]:
-    """Names without their numbers. Not on the event loop: AnyIO ends its idle threads when one is asked for."""
+    """How many threads there are, by name without number.
+
+    It is a synchronous endpoint, because AnyIO ends its idle threads when a worker thread is requested.
+    """
     return Counter(re.sub(r"[-_]?\d+", "", thread.name) for thread in threading.enumerate())
