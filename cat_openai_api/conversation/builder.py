@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ..domain.conversation import Audio, Conversation, File, Image, Kind, Part, ToolCall, Turn
+from ..domain.conversation import Audio, Capability, Conversation, File, Image, Part, ToolCall, Turn
 from ..errors import invalid
 from ..wire.json import MAX_VALUES, TOO_DEEP, has_too_many_values, is_too_deep
 from .images import ImageRefused, fetch_image, parse_data_uri
@@ -27,7 +27,7 @@ class ParsedConversation:
     """The conversation, and where in the request each kind stands first that not every Cat takes."""
 
     conversation: Conversation
-    kinds: dict[Kind, str]
+    kinds: dict[Capability, str]
     remote_images: dict[str, str] = field(default_factory=dict)
     """Their URLs, and where each stands first."""
 
@@ -62,7 +62,7 @@ class ConversationBuilder:
         self._fetches = fetches
         self._turns: list[Turn] = []
         self._instructions: list[str] = []
-        self._kinds: dict[Kind, str] = {}
+        self._kinds: dict[Capability, str] = {}
         self._remote_images: dict[str, str] = {}
         self._open_calls: dict[str, ToolCall] = {}
         self._arguments: list[str] = []

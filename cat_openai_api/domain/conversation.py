@@ -108,13 +108,13 @@ class Functions:
 class JsonFormat:
     """The reply is to be JSON.
 
-    `wire`: the `response_format` as the client sent it. `schema`: the JSON schema that the reply must be valid
+    `response_format`: OpenAI's object, as the client sent it. `schema`: the JSON schema that the reply must be valid
     against; None for any object.
     """
 
-    wire: Mapping[str, Any]
+    response_format: Mapping[str, Any]
     schema: Any = None
 
 
-Kind: TypeAlias = type[Image | Audio | File | Functions]
+Capability: TypeAlias = type[Image | Audio | File | Functions]
 """What not every LLM takes."""

@@ -27,7 +27,7 @@ class Usage:
         )
 
 
-def total(reported: Sequence[Usage | None]) -> Usage | None:
+def total_usage(reported: Sequence[Usage | None]) -> Usage | None:
     """Of all the LLM's calls in a run; None unless there were calls and it reported on each."""
     known = [usage for usage in reported if usage is not None]
     return reduce(add, known) if known and len(known) == len(reported) else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..conversation.builder import ParsedConversation
-from ..domain.conversation import Functions, JsonFormat, Kind
+from ..domain.conversation import Capability, Functions, JsonFormat
 from ..errors import invalid
 from ..hosts.port import Cancellation
 from ..runtime import runtime
@@ -69,7 +69,7 @@ async def resolve_capable_model(
         except SchemaRefused as problem:
             raise invalid(schema_path, str(problem)) from problem
     model = resolve_model(requested_model, settings)
-    kinds: dict[Kind, str] = dict(parsed.kinds)
+    kinds: dict[Capability, str] = dict(parsed.kinds)
     if functions:
         kinds[Functions] = functions_path
     for kind, path in kinds.items():

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.requests import HTTPConnection
 
 from ....settings import Settings
-from ...domain.conversation import Audio, File, Functions, Image, Kind, Part
+from ...domain.conversation import Audio, Capability, File, Functions, Image, Part
 from ...domain.events import Event, Step
 from ...domain.model_ids import CAT_MODEL
 from ...domain.people import Access, Caller, Person
@@ -67,7 +67,7 @@ MAX_THREADS = 1000
 
 free_threads = asyncio.Semaphore(MAX_THREADS)
 
-EXAMPLES: Mapping[Kind, Part] = {
+EXAMPLES: Mapping[Capability, Part] = {
     Image: Image("data:image/png;base64,iVBORw0KGgo="),
     Audio: Audio("", "wav"),
     File: File("data:application/pdf;base64,"),
@@ -135,7 +135,7 @@ class Cat1(Host):
         hooks = CheshireCat().mad_hatter.hooks.get("before_cat_sends_message", [])
         return any(hook.plugin_id != "core_plugin" for hook in hooks)
 
-    async def takes(self, model: str, kind: Kind) -> bool:
+    async def takes(self, model: str, kind: Capability) -> bool:
         llm = CheshireCat()._llm
         return calls_functions(llm) if kind is Functions else takes(llm, EXAMPLES[kind])
 

@@ -144,7 +144,7 @@ class OpenAI(ProviderAdapter):
             if functions.parallel is not None:
                 body["parallel_tool_calls"] = functions.parallel
         if asked.format:
-            body["response_format"] = asked.format.wire
+            body["response_format"] = asked.format.response_format
             if "response_format" in refused:
                 messages = instructed(messages, json_instruction(asked.format))
         body = {name: value for name, value in body.items() if name not in refused}

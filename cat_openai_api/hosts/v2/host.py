@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 from starlette.requests import HTTPConnection
 
 from ....settings import Settings as PluginSettings
-from ...domain.conversation import Kind
+from ...domain.conversation import Capability
 from ...domain.events import Event, Text
 from ...domain.json_instruction import json_instruction
 from ...domain.model_ids import CAT_MODEL
@@ -145,7 +145,7 @@ class Cat2(Host):
             if hooks
         )
 
-    async def takes(self, model: str, kind: Kind) -> bool:
+    async def takes(self, model: str, kind: Capability) -> bool:
         """Its messages have a place for each."""
         return True
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...domain.events import EARLY_FINISH_REASONS, End, Event, Fingerprint, Refusal
 from ...domain.json_instruction import json_instruction
-from ...domain.usage import Usage, total
+from ...domain.usage import Usage, total_usage
 from ..detect import IS_CAT_2
 from ..port import Run
 from ..shared.client_calls import ClientCalls
@@ -87,7 +87,7 @@ class LLMOfRun:
 
     def end(self) -> End:
         unseen = self._unseen or self._next_is_agents
-        return End(EARLY_FINISH_REASONS.get(self._finish_reason), None if unseen else total(self._usages))
+        return End(EARLY_FINISH_REASONS.get(self._finish_reason), None if unseen else total_usage(self._usages))
 
     async def ask(self, client: Any, request: dict[str, Any]) -> Any:
         """In place of the SDK's `chat.completions.create`."""
@@ -98,7 +98,7 @@ class LLMOfRun:
         if is_agents:
             self._add_functions(request)
             if self._run.format:
-                request["response_format"] = self._run.format.wire
+                request["response_format"] = self._run.format.response_format
         reply = await self._create(client, request)
         if request.get("stream"):
             self._streams.append(reply)
