@@ -132,7 +132,7 @@ class Settings(BaseModel):
         False,
         title="Debug mode",
         description="Add details to the log line of each request: requested model, roles and lengths of the "
-        "messages, token usage, the error. Keys and texts are never logged.",
+        "messages, token usage, the error. Keys and message texts are never logged.",
     )
     request_timeout: int = Field(
         120,

@@ -463,9 +463,10 @@ def test_the_places_are_the_same_as_for_chat(
     assert http.post(EMBEDDINGS, json=body("b")).status_code == 200
 
 
-def test_one_line_of_the_log_tells_of_it(cat: Cat, settings: Callable[..., None]) -> None:
+def test_one_line_of_the_log_tells_of_it(cat: Cat, settings: Callable[..., None], until: Callable[..., None]) -> None:
     settings(debug_mode=True)
     reply = cat.http.post("/custom/v1/embeddings", json=body(["a secret", "b"]))
+    until(lambda: reply.headers["x-request-id"] in cat.log(), "the request is in the log")
     (line,) = [line for line in cat.log().splitlines() if reply.headers["x-request-id"] in line]
     told = json.loads(line[line.index("{") : line.rindex("}") + 1])
     tokens = reply.json()["usage"]["prompt_tokens"]

@@ -213,27 +213,32 @@ def test_debug_mode_logs_the_path_of_each_request_and_no_text(
         assert KEY not in cat.log()[start:]
 
 
-def test_debug_mode_logs_a_message_too(cat: Cat, settings: Callable[..., None]) -> None:
+def test_debug_mode_logs_a_message_too(cat: Cat, settings: Callable[..., None], until: Callable[..., None]) -> None:
     settings(debug_mode=True)
     start = len(cat.log())
     reply = cat.http.post("/custom/message", json={"text": "a secret", "user_id": uuid.uuid4().hex})
     assert reply.json()["text"] == "a secret"
+    until(lambda: re.search("OpenAI API: .*\n", cat.log()[start:]), "the request is in the log")
     (line,) = [line for line in cat.log()[start:].splitlines() if "OpenAI API: " in line]
     path = json.loads(line[line.index("{") : line.rindex("}") + 1])
     assert path["message"] == {"characters": 8, "turns_before": 0}
     assert (path["characters"], path["finish_reason"]) == (8, "stop")
 
 
-def test_debug_mode_tells_why_a_request_was_refused(cat: Cat, settings: Callable[..., None]) -> None:
+def test_debug_mode_tells_why_a_request_was_refused(
+    cat: Cat, settings: Callable[..., None], until: Callable[..., None]
+) -> None:
     settings(debug_mode=True)
     reply = cat.http.post("/custom/v1/chat/completions", json={"model": "cheshire-cat"})
+    until(lambda: reply.headers["x-request-id"] in cat.log(), "the request is in the log")
     (line,) = [line for line in cat.log().splitlines() if reply.headers["x-request-id"] in line]
     assert "missing_required_parameter" in line
 
 
-def test_without_debug_mode_a_request_has_no_path_in_the_log(cat: Cat) -> None:
+def test_without_debug_mode_a_request_has_no_path_in_the_log(cat: Cat, until: Callable[..., None]) -> None:
     start = len(cat.log())
     assert ask(cat).status_code == 200
+    until(lambda: re.search("OpenAI API: .*\n", cat.log()[start:]), "the request is in the log")
     (line,) = [line for line in cat.log()[start:].splitlines() if "OpenAI API: " in line]
     assert '"outcome":"ok"' in line
     assert '"messages"' not in line

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 Role: TypeAlias = Literal["user", "assistant", "tool"]
 
@@ -94,8 +94,19 @@ class Conversation:
         return any(word in text.lower() for text in (*self.instructions, *(turn.text for turn in self.turns)))
 
 
-CallChoice: TypeAlias = Literal["auto", "none", "required"] | Mapping[str, Any] | None
-"""OpenAI's `tool_choice`. A mapping has the form `{"type": "function", "function": {"name": …}}`; None is "auto"."""
+class FunctionReference(TypedDict):
+    name: str
+
+
+class NamedFunctionChoice(TypedDict):
+    type: Literal["function"]
+    function: FunctionReference
+
+
+CallChoice: TypeAlias = Literal["auto", "none", "required"] | NamedFunctionChoice | None
+"""OpenAI's `tool_choice`; None is "auto"."""
+
+JsonSchema: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,7 @@ class JsonFormat:
     """
 
     response_format: Mapping[str, Any]
-    schema: dict[str, Any] | None = None
+    schema: JsonSchema | None = None
 
 
 Capability: TypeAlias = type[Image | Audio | File | Functions]

@@ -13,10 +13,10 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-from ..domain.conversation import JsonFormat
+from ..domain.conversation import JsonFormat, JsonSchema
 from ..errors import InvalidModelOutput
 from ..packages import ensure_installed
-from ..wire.json import JsonObject, reject_constant
+from ..wire.json import reject_constant
 
 # Part of Cat 2, but not of Cat 1.9.
 ensure_installed("jsonschema", "jsonschema>=4.18,<5")
@@ -53,7 +53,7 @@ MAX_REFERENCE_DEPTH = 64
 """References that are followed from one to the next. Python's recursion limit is higher, but some libraries crash
 before it is reached."""
 
-ANY_OBJECT: JsonObject = {"type": "object"}
+ANY_OBJECT: JsonSchema = {"type": "object"}
 
 
 @cache
@@ -78,12 +78,12 @@ class _CheckTimeout(Exception):
     """A check took too long or exceeded `MAX_REFERENCE_DEPTH`."""
 
 
-async def check_schema(schema: JsonObject) -> None:
+async def check_schema(schema: JsonSchema) -> None:
     """Raises `InvalidSchema` unless replies can be checked against the schema."""
     await asyncio.to_thread(_check_schema, schema)
 
 
-def _check_schema(schema: JsonObject) -> None:
+def _check_schema(schema: JsonSchema) -> None:
     try:
         keywords = list(islice(_keywords(schema), MAX_KEYWORDS + 1))
         if len(keywords) > MAX_KEYWORDS:
@@ -124,7 +124,7 @@ def _check_json(text: str, format: JsonFormat) -> None:
         raise InvalidModelOutput("it could not be checked against the schema in time.") from None
 
 
-def _validator(schema: JsonObject, timeout: float) -> Any:
+def _validator(schema: JsonSchema, timeout: float) -> Any:
     """A validator of jsonschema's for one check. The timeout, in seconds, begins now."""
     deadline = time.monotonic() + timeout
     follow_reference = Draft202012Validator.VALIDATORS["$ref"]
