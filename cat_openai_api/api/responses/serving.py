@@ -114,9 +114,7 @@ def _items_up_to(response_id: str | None, stored: Mapping[str, StoredResponse]) 
     if response_id not in stored:
         message = f"the response '{response_id[:100]}' does not exist or is no longer stored"
         raise invalid("previous_response_id", message, "previous_response_not_found")
-    items = _item_list.validate_python(
-        [item for response in chain(stored, response_id) for item in response.items],
-    )
+    items = _item_list.validate_python([item for response in chain(stored, response_id) for item in response.items])
     return [("previous_response_id", item) for item in _without_orphaned_results(items)]
 
 
