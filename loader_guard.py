@@ -1,6 +1,7 @@
-"""Cheshire Cat 1.9 imports every module below a plugin's folder, its tests too: it is handed empty ones.
+"""Keeps Cheshire Cat 1.9 from importing the tests.
 
-The loader begins with the folder's own modules, and so with this one, each time the plugin is switched on.
+Its loader imports every module below the plugin's folder, beginning with those directly in the folder. This module is
+among the first, and puts an empty module into `sys.modules` in place of each test.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""The errors a client can meet, and the one place where an exception becomes OpenAI's error object.
+"""The errors that clients receive, in the form of OpenAI's error object.
 
-Raise an `ApiError` anywhere; `error_for` turns it, and whatever else was raised, into the JSON of a reply
-or the event of a stream.
+Any code may raise an `ApiError`. `error_for` maps it, and every other exception, to the error that is sent as a
+response or as an event of a stream.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from starlette.exceptions import HTTPException
 
 MAX_MESSAGE_CHARACTERS = 500
 
-MAX_STEP_CHARACTERS = 100
-"""Of a path in the request: a key is the client's."""
+MAX_KEY_CHARACTERS = 100
+"""Length of one key in an error's `param`: keys of objects are chosen by the client."""
 
 
 class ErrorDetail(BaseModel):
     message: str
     type: str
-    param: str | None = Field(None, description="Path of the request's field at fault.")
+    param: str | None = Field(None, description="Path of the request's field that is invalid.")
     code: str | None = None
 
 
 class ErrorReply(BaseModel):
-    """OpenAI's error object."""
+    """OpenAI's error object (OpenAI API reference, "Error codes")."""
 
     error: ErrorDetail
 
@@ -44,9 +44,9 @@ class ErrorReply(BaseModel):
 
 
 class ApiError(HTTPException):
-    """An error that is meant for the client; the subclasses say which.
+    """An error for the client. `message`: may be shown to anybody, so it contains no secrets.
 
-    It is an `HTTPException` so that FastAPI lets it pass wherever it is raised.
+    A subclass of `HTTPException`, because FastAPI passes those on unchanged wherever they are raised.
     """
 
     status: ClassVar[int] = 500
@@ -69,14 +69,15 @@ class ApiError(HTTPException):
 
 
 class InvalidRequest(ApiError):
-    """`code`: invalid_json, invalid_value, missing_required_parameter or unsupported_parameter."""
+    """`code`: invalid_json, invalid_value, missing_required_parameter, unsupported_parameter or
+    previous_response_not_found."""
 
     status = 400
     code = "invalid_value"
 
 
 def invalid(param: str, message: str, code: str = "invalid_value") -> InvalidRequest:
-    """For what no validator of one field can tell."""
+    """The error for one field, for checks that a Pydantic validator cannot make. `param`: path of the field."""
     return InvalidRequest(f"Invalid '{param}': {message}", param=param, code=code)
 
 
@@ -94,15 +95,15 @@ class InsufficientPermissions(ApiError):
 
 
 class ModelNotFound(ApiError):
-    """`problem`: what is the matter with the model, where it is not that there is none of the name."""
+    """`available`: the ids of the models that can be used. `problem`: predicate of the message's first sentence."""
 
     status = 404
     code = "model_not_found"
 
     def __init__(self, model: str, available: Sequence[str], problem: str = "does not exist") -> None:
-        shown = model if len(model) <= 100 else model[:100] + "…"
+        shortened = model if len(model) <= 100 else model[:100] + "…"
         super().__init__(
-            f"The model `{shown}` {problem}. Models of this Cat: {', '.join(available)}.",
+            f"The model `{shortened}` {problem}. Models of this Cat: {', '.join(available)}.",
             param="model",
         )
 
@@ -112,18 +113,18 @@ class EmbeddingsOff(ApiError):
     code = "embeddings_off"
 
     def __init__(self) -> None:
-        super().__init__("Embeddings are off: see the settings of the OpenAI API plugin.")
+        super().__init__("Embeddings are switched off in the settings of the OpenAI API plugin.")
 
 
 class NoEmbedder(ApiError):
-    """`where`: in the Cat one is chosen."""
+    """`where`: the place in the Cat's settings where an embedder is chosen."""
 
     status = 503
     type = "server_error"
     code = "embedder_not_configured"
 
     def __init__(self, where: str) -> None:
-        super().__init__(f"This Cat has no embedder: choose one in {where}.")
+        super().__init__(f"The Cat has no embedder. Choose one in {where}.")
 
 
 class ResponseNotFound(ApiError):
@@ -131,7 +132,7 @@ class ResponseNotFound(ApiError):
     code = "response_not_found"
 
     def __init__(self, response_id: str) -> None:
-        super().__init__(f"There is no response with the id '{response_id[:100]}', or it is no longer kept.")
+        super().__init__(f"The response '{response_id[:100]}' does not exist or is no longer stored.")
 
 
 class MethodNotAllowed(ApiError):
@@ -144,7 +145,7 @@ class RequestTooLarge(ApiError):
     code = "request_too_large"
 
     def __init__(self, megabytes: int) -> None:
-        # The server would go on reading what the client goes on sending.
+        # Without this header the server would read the rest of the body before it serves the next request.
         super().__init__(f"The request is larger than {megabytes} MiB.", headers={"Connection": "close"})
 
 
@@ -180,11 +181,11 @@ class InternalError(ApiError):
     code = "internal_error"
 
     def __init__(self) -> None:
-        super().__init__("The OpenAI API plugin of this Cat met an error of its own. The Cat's log has the details.")
+        super().__init__("Internal error in the OpenAI API plugin. The Cat's log has the details.")
 
 
 class UpstreamError(ApiError):
-    """The Cat's pipeline or its LLM failed. What the provider said stays in the Cat's log."""
+    """The Cat's pipeline or its LLM failed. The provider's error message is written to the Cat's log only."""
 
     status = 502
     type = "server_error"
@@ -192,7 +193,7 @@ class UpstreamError(ApiError):
 
     def __init__(
         self,
-        message: str = "The Cat could not answer: its pipeline or its LLM failed. The Cat's log has the details.",
+        message: str = "The Cat's pipeline or its LLM failed. The Cat's log has the details.",
     ) -> None:
         super().__init__(message)
 
@@ -203,7 +204,7 @@ class EmbedderFailed(UpstreamError):
 
 
 class StorageFailed(ApiError):
-    """The Cat's own storage cannot be read, or not be written to. What it said stays in the Cat's log."""
+    """The Cat's storage cannot be read or written. The storage's error message is written to the Cat's log only."""
 
     status = 503
     type = "server_error"
@@ -214,26 +215,27 @@ class StorageFailed(ApiError):
 
 
 class InvalidModelOutput(ApiError):
-    """The reply is not the JSON that was asked for."""
+    """The reply is not JSON of the requested format. `reason`: a sentence that continues the message."""
 
     status = 502
     type = "server_error"
     code = "invalid_model_output"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The Cat's reply is not the JSON that was asked for: {reason}")
+        super().__init__(f"The LLM's reply does not match the requested JSON format: {reason}")
 
 
 class Overloaded(ApiError):
+    """`limit`: generations that may run at the same time. `count`: generations that the request needs."""
+
     status = 503
     type = "server_error"
     code = "overloaded"
 
     def __init__(self, limit: int, count: int = 1) -> None:
-        needed = "" if count == 1 else f" This request has {count} of them."
+        needed = "" if count == 1 else f" This request needs {count} at once."
         super().__init__(
-            f"The Cat runs at most {limit} generations at the same time, and all are in use.{needed} "
-            "Try again in a moment.",
+            f"The Cat is at its limit of {limit} generations at the same time.{needed} Try again in a moment.",
             headers={"Retry-After": "1"},
         )
 
@@ -244,7 +246,7 @@ class RequestTimeout(ApiError):
     code = "timeout"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"The Cat did not finish its reply within {seconds:g} seconds.")
+        super().__init__(f"The Cat did not complete its reply within {seconds:g} seconds.")
 
 
 class MetricsOff(ApiError):
@@ -252,7 +254,7 @@ class MetricsOff(ApiError):
     code = "metrics_off"
 
     def __init__(self) -> None:
-        super().__init__("Metrics are off: see the settings of the OpenAI API plugin.")
+        super().__init__("Metrics are switched off in the settings of the OpenAI API plugin.")
 
 
 class MetricsUnavailable(ApiError):
@@ -262,57 +264,64 @@ class MetricsUnavailable(ApiError):
 
 
 def error_for(error: Exception, request_body: Any = None) -> ApiError | None:
-    """The client's view of any exception; None for one that nobody foresaw, which is a defect of ours.
+    """The error that the client gets for an exception; None for an unexpected one, which is a bug in the plugin.
 
-    `request_body`: the parsed JSON, for the path of an invalid field.
+    `request_body`: the parsed JSON, which is needed for the path of an invalid field.
     """
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
         return _validation_error(error.errors(), request_body)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        return MethodNotAllowed("This route does not take that HTTP method.", headers=error.headers)
+        return MethodNotAllowed("This route does not support the HTTP method of the request.", headers=error.headers)
     if isinstance(error, HTTPException) and error.status_code < 500:
         return InvalidRequest(str(error.detail))
     return None
 
 
 def _validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> InvalidRequest:
-    """One error out of Pydantic's list: for a union it lists each branch, and the deepest is the one meant, or else
-    that of the branch whose type it has."""
+    """The most specific one of Pydantic's errors.
+
+    For a union Pydantic reports the errors of all members. The deepest one belongs to the member that the client
+    most likely meant; at equal depth an error that is not about the type does.
+    """
     for error in errors:
         if error["loc"][0] in ("path", "query"):
             return invalid(str(error["loc"][-1]), error["msg"])
-    located = ((error, _path(error, body)) for error in errors)
-    error, path = max(located, key=lambda found: (len(found[1]), not found[0]["type"].endswith("_type")))
+    candidates = ((error, _path(error, body)) for error in errors)
+    error, path = max(candidates, key=lambda pair: (len(pair[1]), not pair[0]["type"].endswith("_type")))
     if not path:
         if body is None:
-            return InvalidRequest("The request has no body; send a JSON object.", code="invalid_json")
-        return InvalidRequest("The request's body must be a JSON object.")
-    param = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:MAX_STEP_CHARACTERS]}" for step in path)
+            return InvalidRequest("The request has no body. Send a JSON object.", code="invalid_json")
+        return InvalidRequest("The request body must be a JSON object.")
+    param = "".join(f"[{key}]" if isinstance(key, int) else f".{key[:MAX_KEY_CHARACTERS]}" for key in path)
     param = param.lstrip(".")
     if error["type"] in {"missing", "union_tag_not_found"}:
         return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     code = "unsupported_parameter" if error["type"] == "unsupported_parameter" else "invalid_value"
-    # Pydantic puts the prefix before what a validator of ours said; a message may quote what the client sent.
+    # Pydantic adds the prefix to messages of ValueErrors. A message may quote the request, so it can be long.
     message = error["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
     return invalid(param, message, code)
 
 
 def _path(error: Mapping[str, Any], body: Any) -> list[str | int]:
-    """Where in the body: Pydantic's `loc` less the leading "body" and the names of union branches."""
+    """The keys and indexes that lead to the invalid value in the body.
+
+    Pydantic's `loc` also has a leading "body" and the names of union members; what does not lead further into the
+    body is skipped.
+    """
     path: list[str | int] = []
-    here = body
-    steps = error["loc"][1:]
-    for position, step in enumerate(steps):
-        absent = error["type"] == "missing" and position == len(steps) - 1
-        if isinstance(step, int) and isinstance(here, list) and step < len(here):
-            here = here[step]
-        elif isinstance(step, str) and isinstance(here, dict) and (step in here or absent):
-            here = here.get(step)
+    value = body
+    keys = error["loc"][1:]
+    for position, key in enumerate(keys):
+        is_missing = error["type"] == "missing" and position == len(keys) - 1
+        if isinstance(key, int) and isinstance(value, list) and key < len(value):
+            value = value[key]
+        elif isinstance(key, str) and isinstance(value, dict) and (key in value or is_missing):
+            value = value.get(key)
         else:
             continue
-        path.append(step)
+        path.append(key)
     if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         path.append(error["ctx"]["discriminator"].strip("'"))
     return path

@@ -1,4 +1,4 @@
-"""Packages that requirements.txt cannot ask for: see the note on it in CONTRIBUTING.md."""
+"""Installs packages that requirements.txt cannot list: see the note on that file in CONTRIBUTING.md."""
 
 import shutil
 import subprocess
@@ -7,32 +7,32 @@ from importlib import invalidate_caches
 from importlib.util import find_spec
 from threading import Lock
 
-_installing = Lock()
+_install_lock = Lock()
 
 
-def is_there(module: str) -> bool:
+def is_installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def ensure(module: str, requirement: str) -> None:
-    """Install `requirement` with pip, as the host does with what requirements.txt names, unless `module` is there.
+def ensure_installed(module: str, requirement: str) -> None:
+    """Install `requirement` into the running environment unless `module` can be imported.
 
-    Raises ImportError.
+    Blocks until the package is installed. Raises ImportError if it cannot be installed.
     """
-    with _installing:
-        if is_there(module):
+    with _install_lock:
+        if is_installed(module):
             return
-        install = [*_installer(), requirement]
+        command = [*_install_command(), requirement]
         try:
-            subprocess.run(install, check=True)
+            subprocess.run(command, check=True)
         except (subprocess.CalledProcessError, OSError) as error:
-            raise ImportError(f"the OpenAI API plugin needs a package: {' '.join(install[1:])}") from error
+            raise ImportError(f"the OpenAI API plugin needs a package: {' '.join(command[1:])}") from error
         invalidate_caches()
 
 
-def _installer() -> list[str]:
-    """An environment that uv made has no pip; Cat 2 calls uv itself."""
+def _install_command() -> list[str]:
+    """pip, or uv in an environment without pip: environments that uv creates have none."""
     uv = shutil.which("uv")
-    if uv and not is_there("pip"):
+    if uv and not is_installed("pip"):
         return [uv, "pip", "install", "--python", sys.executable]
     return [sys.executable, "-m", "pip", "install", "--no-cache-dir"]

@@ -1,7 +1,7 @@
-"""All that lives as long as the plugin is switched on: made here, and closed here.
+"""The objects that live as long as the plugin is switched on: they are created and closed here.
 
-There is no other module-level state. Modules of `http`, `generation` and `api` import `runtime`; what stands below
-them is given the parts that it needs.
+No other module has state. Modules in `http`, `generation` and `api` import `runtime`; modules in the layers below them
+get the objects that they need as arguments.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ class Runtime:
         self._closed = False
 
     def start(self) -> None:
-        """Begin what takes a while, and close the runtime when the event loop ends: then the Cat stops."""
+        """Start loading the vocabulary, and have the runtime closed when the event loop ends because the Cat stops."""
         self.vocabulary.tokenizer()
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # imported outside of a Cat
+            return  # imported in a process that is not a running Cat
         self._tasks.append(loop.create_task(self._close_with_loop()))
         if IS_CAT_1 or IS_CAT_2:
             self._tasks.append(loop.create_task(self._sweep_storage()))
@@ -58,7 +58,7 @@ class Runtime:
             await self.close()
 
     async def close(self) -> None:
-        """End connections, threads and tasks. Requests that are still under way come to their end."""
+        """Close connections, threads and tasks. Requests that have begun are still completed."""
         if self._closed:
             return
         self._closed = True
@@ -77,4 +77,4 @@ runtime = Runtime(create_host())
 runtime.start()
 
 deactivated = when_deactivated(runtime.host, runtime.close)
-"""For the loader of Cheshire Cat 1.9, which looks for this hook among the members of modules."""
+"""A module-level name because the loader of Cheshire Cat 1.9 looks for hooks among the members of each module."""

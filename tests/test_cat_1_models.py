@@ -775,13 +775,13 @@ SCHEMA = {
     "required": ["a"],
     "additionalProperties": False,
 }
-ANY_OBJECT: Json = {"wire": {"type": "json_object"}}
+ANY_OBJECT: Json = {"response_format": {"type": "json_object"}}
 BY_SCHEMA: Json = {
-    "wire": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}},
     "schema": SCHEMA,
 }
 JSON_FIELDS: dict[Kind, tuple[str, Any, Any]] = {
-    **dict.fromkeys(OPENAIS, ("response_format", ANY_OBJECT["wire"], BY_SCHEMA["wire"])),
+    **dict.fromkeys(OPENAIS, ("response_format", ANY_OBJECT["response_format"], BY_SCHEMA["response_format"])),
     OLLAMA: ("format", "json", SCHEMA),
     GOOGLE: ("generationConfig", "application/json", "application/json"),
     COHERE: ("response_format", {"type": "json_object"}, {"type": "json_object", "schema": SCHEMA}),

@@ -118,7 +118,7 @@ class Page:
     def use_key(self, key: str) -> None:
         self["key"].clear()
         self["key"].send_keys(key, Keys.ENTER)
-        self.until(lambda: self["key-status"].text not in ("", "Asking for the models."), "the key was tried")
+        self.until(lambda: self["key-status"].text not in ("", "Requesting the models."), "the key was tried")
 
     def choose(self, group: str, name: str) -> None:
         self.driver.find_element(By.CSS_SELECTOR, f'input[name="{group}"][value="{name}"]').click()
@@ -223,7 +223,7 @@ def test_it_shows_that_the_plugin_is_switched_off(page: Page, cat: Cat) -> None:
 def test_a_wrong_key_shows_an_error_and_enables_nothing(page: Page, key: str) -> None:
     page.use_key(key)
     shown = page["key-status"].text
-    expected = {"wrong": "Incorrect API key", "": "You did not provide an API key", "ключ": "No key has characters"}
+    expected = {"wrong": "Incorrect API key", "": "You did not provide an API key", "ключ": "The key has characters"}
     assert shown.startswith(expected[key])
     assert ("invalid_api_key" in shown) == (key != "ключ")
     for closed in page.all("#send, #message, #with-key, #models input"):
@@ -260,7 +260,7 @@ def test_the_key_can_be_shown_and_hidden(page: Page) -> None:
 def test_a_reply_is_shown_while_it_streams(ready: Page) -> None:
     ready.run(
         "window.steps = []; new MutationObserver(() => {"
-        " const said = document.querySelector('.turn.assistant .said')?.textContent;"
+        " const said = document.querySelector('.turn.assistant .text')?.textContent;"
         " if (said && said !== steps.at(-1)) steps.push(said);"
         "}).observe(document.getElementById('chat'), {childList: true, subtree: true, characterData: true})"
     )
@@ -283,7 +283,7 @@ def test_a_reply_has_its_time_to_first_token_and_its_usage(ready: Page) -> None:
 def test_messages_are_shown_as_text_and_never_as_markup(ready: Page) -> None:
     markup = "<img src=x onerror=alert(1)><b>bold</b>\n  <script>alert(2)</script> & &amp;"
     reply = ready.ask(script(markup, say=markup))
-    assert reply.find_element(By.CLASS_NAME, "said").get_property("textContent") == markup
+    assert reply.find_element(By.CLASS_NAME, "text").get_property("textContent") == markup
     assert ready.all(".turn img, .turn b, .turn script") == []
 
 
@@ -303,7 +303,7 @@ def test_each_turn_is_sent_with_the_earlier_ones_until_a_new_chat(ready: Page, u
 @needs_agents
 def test_the_chosen_model_answers(ready: Page) -> None:
     ready.choose("models", "cheshire-cat:dormouse")
-    assert ready.ask("Who?").find_element(By.CLASS_NAME, "said").text == "Treacle, said I."
+    assert ready.ask("Who?").find_element(By.CLASS_NAME, "text").text == "Treacle, said I."
 
 
 @needs_browser
@@ -321,7 +321,7 @@ def test_an_error_is_shown_and_the_message_stays_in_the_input(ready: Page, upstr
 @needs_browser
 def test_an_error_in_mid_stream_keeps_the_text_so_far(ready: Page) -> None:
     reply = ready.ask(script(say=["one ", "two "], error_after=1, delay=0.1))
-    assert reply.find_element(By.CLASS_NAME, "said").get_property("textContent") == "one "
+    assert reply.find_element(By.CLASS_NAME, "text").get_property("textContent") == "one "
     assert "failed" in reply.find_element(By.CLASS_NAME, "error").text
 
 
@@ -464,7 +464,7 @@ def test_it_fits_a_phone(ready: Page) -> None:
 
 
 COLOURS = """
-    const texts = document.querySelectorAll("h1, h2, p, label, legend, button, .said, .figures, .name, code");
+    const texts = document.querySelectorAll("h1, h2, p, label, legend, button, .text, .figures, .name, code");
     const colour = (element) => getComputedStyle(element).color;
     const ground = (element) => {
         const own = getComputedStyle(element).backgroundColor;
@@ -612,7 +612,7 @@ def test_it_works_behind_a_proxy_under_a_prefix(page: Page, cat: Cat) -> None:
         assert page["health"].text == "Healthy"
         assert page["base-url"].text == f"{base}/v1"
         page.use_key(KEY)
-        assert page.ask(script(say=["one ", "two"])).find_element(By.CLASS_NAME, "said").text == "one two"
+        assert page.ask(script(say=["one ", "two"])).find_element(By.CLASS_NAME, "text").text == "one two"
         assert f"{base}/v1/chat/completions" in page["settings"].text
 
 

@@ -269,7 +269,7 @@ def test_without_the_package_the_api_works_and_the_error_names_the_reason(
         assert reply.json()["error"]["code"] == "metrics_unavailable"
         assert "pip install" in reply.json()["error"]["message"]
         assert cat.http.post(CHAT, json=chat_body()).status_code == 200
-    assert cat.log().count("OpenAI API: no metrics without the package") == 1
+    assert cat.log().count("OpenAI API: the package prometheus-client") == 1
 
     # What the message advises.
     stub.unlink()

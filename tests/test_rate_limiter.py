@@ -17,7 +17,7 @@ from bridge.cat_openai_api.access.rate_limiter import (
     SharedRateLimiter,
 )
 from bridge.cat_openai_api.errors import RateLimitExceeded
-from bridge.cat_openai_api.packages import is_there
+from bridge.cat_openai_api.packages import is_installed
 from bridge.settings import Settings, parse_storage
 from pydantic import ValidationError
 from servers import Redis, ask_redis, needs_redis, pass_on
@@ -90,7 +90,7 @@ def test_memory_is_bounded_for_a_million_names(clock: Clock) -> None:
         for number in range(1_000_000):
             clock.now += 0.00001
             await storage.acquire_entry(str(number), 3, 60)
-        assert len(storage) == rate_limiter.MAX_PEOPLE
+        assert len(storage) == rate_limiter.MAX_WINDOWS
         clock.now += 61
         await limiter.hit("one more", 3)
         assert len(storage) == 1
@@ -127,7 +127,7 @@ def test_a_name_may_be_any_text(name: str) -> None:
 )
 def test_valid_redis_urls_are_accepted(url: str, uri: str | None) -> None:
     assert parse_storage(Settings(rate_limit_storage=url).rate_limit_storage) == uri
-    if uri and is_there("redis"):
+    if uri and is_installed("redis"):
         rate_limiter._open(uri)
 
 
@@ -264,7 +264,7 @@ class TestOnRedis:
     @pytest.fixture(autouse=True)
     def _patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Wait longer for Redis: a busy machine may be slow, which these tests do not check."""
-        monkeypatch.setattr(rate_limiter, "ANSWER_SECONDS", 5)
+        monkeypatch.setattr(rate_limiter, "CALL_TIMEOUT", 5)
 
     def test_redis_counts_like_memory(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
@@ -344,13 +344,13 @@ class TestOnRedis:
         may_end = threading.Event()
         installed = threading.Event()
 
-        def ensure(module: str, requirement: str) -> None:
+        def ensure_installed(module: str, requirement: str) -> None:
             asked.append((module, requirement))
             may_end.wait()
             installed.set()
 
-        monkeypatch.setattr(rate_limiter, "is_there", lambda _: installed.is_set())
-        monkeypatch.setattr(rate_limiter, "ensure", ensure)
+        monkeypatch.setattr(rate_limiter, "is_installed", lambda _: installed.is_set())
+        monkeypatch.setattr(rate_limiter, "ensure_installed", ensure_installed)
 
         async def story(limiter: SharedRateLimiter) -> None:
             begun = time.monotonic()
@@ -367,12 +367,12 @@ class TestOnRedis:
     def test_requests_are_let_through_if_the_package_cannot_be_installed(
         self, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def ensure(module: str, requirement: str) -> None:
+        def ensure_installed(module: str, requirement: str) -> None:
             raise ImportError(f"no {requirement} to be had")
 
-        monkeypatch.setattr(rate_limiter, "is_there", lambda _: False)
-        monkeypatch.setattr(rate_limiter, "ensure", ensure)
-        monkeypatch.setattr(rate_limiter, "RETRY_SECONDS", 0.01)
+        monkeypatch.setattr(rate_limiter, "is_installed", lambda _: False)
+        monkeypatch.setattr(rate_limiter, "ensure_installed", ensure_installed)
+        monkeypatch.setattr(rate_limiter, "RETRY_INTERVAL", 0.01)
 
         async def story(limiter: SharedRateLimiter) -> None:
             for _ in range(10):
@@ -401,7 +401,7 @@ class TestWhileRedisIsSlowOrGone:
                 begun = time.monotonic()
                 assert await hits(limiter, "alice", 1) == ["uncounted"]
                 assert time.monotonic() - begun < 0.5
-                await asyncio.sleep(rate_limiter.RETRY_SECONDS / 2)
+                await asyncio.sleep(rate_limiter.RETRY_INTERVAL / 2)
             (redis.go_on if trouble == "slow" else redis.start)()
             await wait_until_counted(limiter)
             # What waited in a slow one is counted there; one that was gone has forgotten.
@@ -417,7 +417,7 @@ class TestWhileRedisIsSlowOrGone:
     def test_a_slow_connection_is_used_once_it_is_established(self, redis: Redis) -> None:
         async def story(limiter: SharedRateLimiter) -> None:
             async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                await asyncio.sleep(2 * rate_limiter.ANSWER_SECONDS)
+                await asyncio.sleep(2 * rate_limiter.CALL_TIMEOUT)
                 answers, questions = await asyncio.open_connection("127.0.0.1", redis.port)
                 await asyncio.gather(pass_on(reader, questions), pass_on(answers, writer))
 
@@ -439,7 +439,7 @@ class TestWhileRedisIsSlowOrGone:
             asking = asyncio.create_task(hits(limiter, "alice", 1))
             for _ in range(3):
                 await asyncio.sleep(0)
-            time.sleep(2 * rate_limiter.ANSWER_SECONDS)  # noqa: ASYNC251  # that is the trouble
+            time.sleep(2 * rate_limiter.CALL_TIMEOUT)  # noqa: ASYNC251  # that is the trouble
             assert await asking == [2]
 
         assert on(redis, story).errors == []

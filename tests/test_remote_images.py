@@ -18,9 +18,9 @@ import pytest
 from bridge.cat_openai_api.conversation.images import (
     UNREACHABLE,
     Address,
-    Fetcher,
-    ImageRefused,
-    fetch_image,
+    ImageDownloader,
+    ImageError,
+    download_image,
     is_public,
     parse_data_uri,
 )
@@ -119,7 +119,7 @@ def is_first(address: Address) -> bool:
     return str(address) == PUBLIC
 
 
-fetcher = partial(Fetcher, is_allowed=is_first, resolver=names())
+downloader = partial(ImageDownloader, is_allowed=is_first, resolver=names())
 
 
 def run(test: Coroutine[Any, Any, Result]) -> Result:
@@ -127,14 +127,14 @@ def run(test: Coroutine[Any, Any, Result]) -> Result:
 
 
 async def refusal(fetching: Awaitable[Image]) -> str:
-    with pytest.raises(ImageRefused) as refused:
+    with pytest.raises(ImageError) as refused:
         await fetching
     return str(refused.value)
 
 
 async def fetched(answer: bytes, **options: Any) -> Image:
     async with serving(image=answer) as server:
-        return await fetcher(**options).fetch(server.url("/image"))
+        return await downloader(**options).download(server.url("/image"))
 
 
 def refused(answer: bytes, **options: Any) -> str:
@@ -166,7 +166,7 @@ def test_the_request_has_the_urls_host_and_no_credentials(monkeypatch: pytest.Mo
         async with serving(first=reply(b"", "302 Found", Location="/a%20b?c=d", Set_Cookie="a=b")) as server:
             for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(name, f"http://127.0.0.1:{server.port + 1}")
-            await fetcher().fetch(server.url("/first#fragment"))
+            await downloader().download(server.url("/first#fragment"))
             lines = server.heads[1].lower().split("\r\n")
             assert lines[0] == "get /a%20b?c=d http/1.1"
             assert f"host: pictures.test:{server.port}" in lines
@@ -185,7 +185,7 @@ def test_a_host_name_outside_ascii_is_encoded_for_dns() -> None:
     async def test() -> None:
         async with serving() as server:
             resolver = names(**{"xn--bcher-kva_test": [PUBLIC]})
-            await fetcher(resolver=resolver).fetch(server.url("/é", host="bücher.test"))
+            await downloader(resolver=resolver).download(server.url("/é", host="bücher.test"))
             assert server.heads[0].startswith("GET /%C3%A9 ")
             assert f"Host: xn--bcher-kva.test:{server.port}" in server.heads[0]
 
@@ -202,7 +202,7 @@ def test_redirects_of_all_kinds_are_followed(status: str) -> None:
             server.replies["/1"] = redirect("2", status)
             server.replies["/2"] = redirect(server.url("/3"), status)
             server.replies["/3"] = redirect(f"//127.0.0.1:{server.port}/4", status)
-            assert base64.b64decode((await fetcher().fetch(server.url("/1"))).base64) == PNG
+            assert base64.b64decode((await downloader().download(server.url("/1"))).base64) == PNG
             assert [head.split()[1] for head in server.heads] == ["/1", "/2", "/3", "/4"]
 
     run(test())
@@ -212,8 +212,8 @@ def test_five_redirects_are_followed_and_no_sixth() -> None:
     async def test() -> None:
         async with serving() as server:
             server.replies |= {f"/{hop}": redirect(str(hop + 1)) for hop in range(6)}
-            await fetcher().fetch(server.url("/1"))
-            assert "redirects" in await refusal(fetcher().fetch(server.url("/0")))
+            await downloader().download(server.url("/1"))
+            assert "redirects" in await refusal(downloader().download(server.url("/0")))
             assert len(server.heads) == 6 + 6
 
     run(test())
@@ -228,8 +228,8 @@ def test_a_redirect_to_a_private_address_is_never_followed() -> None:
         async with serving() as server, serving(PRIVATE) as inside:
             for target in (f"http://{PRIVATE}:{inside.port}/", inside.url("/", host="inside.test")):
                 server.replies["/out"] = redirect(target)
-                mine = fetcher(resolver=names(inside_test=[PRIVATE]))
-                assert await refusal(mine.fetch(server.url("/out"))) == UNREACHABLE
+                mine = downloader(resolver=names(inside_test=[PRIVATE]))
+                assert await refusal(mine.download(server.url("/out"))) == UNREACHABLE
             assert len(server.heads) == 2
             assert inside.heads == []
 
@@ -252,7 +252,7 @@ def test_a_name_with_a_private_address_among_its_addresses_is_refused() -> None:
         async with serving() as server:
             for mixed in ([PUBLIC, PRIVATE], [PRIVATE, PUBLIC], [PUBLIC, "::ffff:127.0.0.2"], []):
                 resolver = names(pictures_test=mixed)
-                assert await refusal(fetcher(resolver=resolver).fetch(server.url())) == UNREACHABLE
+                assert await refusal(downloader(resolver=resolver).download(server.url())) == UNREACHABLE
             assert server.heads == []
 
     run(test())
@@ -270,12 +270,12 @@ def test_a_name_is_resolved_once_for_each_connection_and_the_checked_address_is_
                 asked += 1
                 return [PUBLIC if asked == 1 else PRIVATE]
 
-            await fetcher(resolver=rebinding).fetch(server.url())
+            await downloader(resolver=rebinding).download(server.url())
             assert (asked, len(server.heads), inside.heads) == (1, 1, [])
 
             asked = 0
             server.replies["/again"] = redirect("/")
-            assert await refusal(fetcher(resolver=rebinding).fetch(server.url("/again"))) == UNREACHABLE
+            assert await refusal(downloader(resolver=rebinding).download(server.url("/again"))) == UNREACHABLE
             assert (asked, len(server.heads), inside.heads) == (2, 2, [])
 
     run(test())
@@ -285,7 +285,7 @@ def test_another_address_is_used_if_the_first_does_not_answer() -> None:
     async def test() -> None:
         async with serving(PUBLIC) as server:
             resolver = names(pictures_test=[PRIVATE, PUBLIC])
-            await fetcher(is_allowed=lambda address: True, resolver=resolver).fetch(server.url())
+            await downloader(is_allowed=lambda address: True, resolver=resolver).download(server.url())
             assert len(server.heads) == 1
 
     run(test())
@@ -297,9 +297,9 @@ def test_private_unknown_and_closed_hosts_give_the_same_error() -> None:
 
     async def test() -> None:
         async with serving(PRIVATE) as inside:
-            private = await refusal(fetcher().fetch(f"http://{PRIVATE}:{inside.port}/"))
-        closed = await refusal(fetcher().fetch(inside.url()))
-        nameless = await refusal(fetcher(resolver=unknown).fetch(inside.url()))
+            private = await refusal(downloader().download(f"http://{PRIVATE}:{inside.port}/"))
+        closed = await refusal(downloader().download(inside.url()))
+        nameless = await refusal(downloader(resolver=unknown).download(inside.url()))
         assert private == closed == nameless == UNREACHABLE
 
     run(test())
@@ -337,7 +337,7 @@ def test_this_machine_cannot_be_reached_by_any_notation(host: str) -> None:
 
     async def test() -> None:
         async with serving() as server:
-            assert await refusal(fetch_image(server.url(host=host)))
+            assert await refusal(download_image(server.url(host=host)))
             assert server.heads == []
 
     run(test())
@@ -408,7 +408,7 @@ def test_an_invalid_url_is_refused(url: str) -> None:
     async def nothing(host: str, port: int) -> list[str]:
         raise AssertionError(host)
 
-    message = run(refusal(fetcher(resolver=nothing).fetch(url)))
+    message = run(refusal(downloader(resolver=nothing).download(url)))
     assert "valid http(s) URL" in message
     assert "secret" not in message
 
@@ -425,7 +425,7 @@ def test_no_url_raises_another_exception(text: str, start: str) -> None:
     async def nobody(host: str, port: int) -> list[str]:
         raise OSError
 
-    assert run(refusal(fetcher(resolver=nobody).fetch(start + text)))
+    assert run(refusal(downloader(resolver=nobody).download(start + text)))
 
 
 # Replies
@@ -455,7 +455,7 @@ def test_an_endless_image_is_refused() -> None:
     async def test() -> None:
         async with serving(image=reply(length=False)) as server:
             server.pieces = endless
-            message = await refusal(fetcher().fetch(server.url("/image")))
+            message = await refusal(downloader().download(server.url("/image")))
             assert "larger than 10 MB" in message
 
     run(test())
@@ -474,7 +474,7 @@ def test_a_slow_server_is_abandoned_after_the_time_limit(start: str) -> None:
     async def test() -> None:
         async with serving(image=start.encode()) as server:
             server.pieces = drip
-            assert "within 0.3 seconds" in await refusal(fetcher(max_seconds=0.3).fetch(server.url("/image")))
+            assert "within 0.3 seconds" in await refusal(downloader(timeout=0.3).download(server.url("/image")))
 
     run(test())
 
@@ -484,7 +484,7 @@ def test_the_time_limit_includes_redirects_and_dns() -> None:
         await asyncio.sleep(0.15)
         return [PUBLIC]
 
-    message = refused(redirect("/image"), resolver=slow, max_seconds=0.3)
+    message = refused(redirect("/image"), resolver=slow, timeout=0.3)
     assert "within 0.3 seconds" in message
 
 
@@ -493,7 +493,7 @@ def test_the_time_limit_includes_redirects_and_dns() -> None:
 )
 def test_bytes_of_no_image_are_refused_whatever_the_content_type_is(body: bytes) -> None:
     message = refused(reply(body, Content_Type="image/png"))
-    assert "no image that is taken" in message
+    assert "not lead to an image" in message
     assert "secret" not in message
 
 
@@ -558,15 +558,15 @@ def test_https_needs_a_certificate_of_the_name_in_the_url(certificate: Path) -> 
     async def test() -> None:
         server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         server_side.load_cert_chain(certificate)
-        trusting = partial(fetcher, tls=lambda: ssl.create_default_context(cafile=certificate))
+        trusting = partial(downloader, tls_context=lambda: ssl.create_default_context(cafile=certificate))
         async with serving(tls=server_side) as server:
             url = server.url(scheme="https")
-            assert (await trusting().fetch(url)).mime_type == "image/png"
+            assert (await trusting().download(url)).mime_type == "image/png"
             assert len(server.heads) == 1
 
-            assert await refusal(fetcher().fetch(url)) == UNREACHABLE
+            assert await refusal(downloader().download(url)) == UNREACHABLE
             other = server.url(host="other.test", scheme="https")
-            assert await refusal(trusting(resolver=names(other_test=[PUBLIC])).fetch(other)) == UNREACHABLE
+            assert await refusal(trusting(resolver=names(other_test=[PUBLIC])).download(other)) == UNREACHABLE
             assert len(server.heads) == 1
 
     run(test())
@@ -610,7 +610,7 @@ def test_data_uris_are_normalised(head: str, mime_type: str) -> None:
     ids=lambda uri: uri[:45],
 )
 def test_an_invalid_data_uri_is_refused(uri: str) -> None:
-    with pytest.raises(ImageRefused, match="no data URI of a type"):
+    with pytest.raises(ImageError, match="not a base64 data URI of a supported"):
         parse_data_uri(uri)
 
 
@@ -635,5 +635,5 @@ def test_only_valid_base64_is_accepted(text: str) -> None:
     if valid:
         assert parse_data_uri(f"data:image/png;base64,{text}").base64 == text
     else:
-        with pytest.raises(ImageRefused, match="no base64"):
+        with pytest.raises(ImageError, match="not valid base64"):
             parse_data_uri(f"data:image/png;base64,{text}")

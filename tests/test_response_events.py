@@ -83,10 +83,10 @@ def deltas_of(blocks: Sequence[Any]) -> Iterator[Delta]:
 @given(blocks)
 def test_whatever_comes_one_item_is_told_after_the_other(blocks: list[Any]) -> None:
     """An LLM may go back and forth between its calls: they are told one by one all the same."""
-    growth = ResponseEventEncoder()
+    encoder = ResponseEventEncoder()
     deltas = [*deltas_of(blocks)]
-    told = events_of(b"".join([*map(growth.take, deltas), growth.end("completed")]))
-    items = [item.wire() for item in growth.output]
+    told = events_of(b"".join([*map(encoder.encode_delta, deltas), encoder.finish("completed")]))
+    items = [item.wire() for item in encoder.output]
     assert_is_told(told, items)
     parts = [part for item in items for part in item.get("content", [])]
     for kind, field, name in ((Text, "text", "output_text"), (Refusal, "refusal", "refusal")):
@@ -99,15 +99,15 @@ def test_whatever_comes_one_item_is_told_after_the_other(blocks: list[Any]) -> N
 
 
 def test_a_call_is_told_while_its_arguments_come() -> None:
-    growth = ResponseEventEncoder()
-    told = [events_of(growth.take(delta)) for delta in deltas_of([[0] * len(ARGUMENTS)])]
+    encoder = ResponseEventEncoder()
+    told = [events_of(encoder.encode_delta(delta)) for delta in deltas_of([[0] * len(ARGUMENTS)])]
     assert [event["delta"] for events in told for event in events[-1:]] == ARGUMENTS
 
 
 def test_a_call_without_arguments_holds_none_up() -> None:
-    growth = ResponseEventEncoder()
+    encoder = ResponseEventEncoder()
     deltas = [CallDelta(0, "call_0", "look", ""), CallDelta(1, "call_1", "look", ""), Text("Well.")]
-    told = events_of(b"".join(map(growth.take, deltas)))
+    told = events_of(b"".join(map(encoder.encode_delta, deltas)))
     assert [event["item"]["type"] for event in told if event["type"] == "response.output_item.done"] == [
         "function_call",
         "function_call",

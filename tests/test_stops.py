@@ -31,12 +31,12 @@ def test_the_text_ends_at_the_first_stop_sequence_however_it_is_chunked(pieces: 
     sequences = StopSequences(stops)
     passed, stopped = "", False
     for piece in pieces:
-        allowed, stopped = sequences.take(piece)
+        allowed, stopped = sequences.feed(piece)
         passed += allowed
         if stopped:
             break
     if not stopped:
-        passed += sequences.rest()
+        passed += sequences.flush()
     assert (passed, stopped) == reference("".join(pieces), stops)
 
 

@@ -39,7 +39,7 @@ def spend(limit: int, tokenizer: Tokenizer, pieces: list[str]) -> tuple[str, boo
     budget = TokenBudget(limit, tokenizer)
     passed = ""
     for piece in pieces:
-        allowed, cut = budget.take(piece)
+        allowed, cut = budget.feed(piece)
         passed += allowed
         if cut:
             return passed, True
@@ -85,7 +85,7 @@ def test_the_cost_of_a_chunk_does_not_grow_with_the_text(exact: TiktokenTokenize
             return exact.count(text)
 
         def head(self, text: str, count: int) -> str:
-            return exact.head(text, count)
+            return exact.truncate(text, count)
 
     pieces = [" word"] * 5000
     assert spend(5000, Counting(), pieces) == (" word" * 5000, False)
@@ -110,7 +110,7 @@ def test_the_estimate_is_close_to_the_exact_count(exact: TiktokenTokenizer, text
 @given(text=MIXED, limit=st.integers(0, 30))
 def test_the_estimates_head_is_a_prefix_of_that_length(text: str, limit: int) -> None:
     estimating = EstimatingTokenizer()
-    head = estimating.head(text, limit)
+    head = estimating.truncate(text, limit)
     assert text.startswith(head)
     assert estimating.count(head) == min(limit, estimating.count(text))
 
@@ -144,7 +144,7 @@ def test_a_vocabulary_that_cannot_be_fetched_does_not_delay_requests(
 
 def test_a_failed_download_is_retried_later(monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]) -> None:
     monkeypatch.setattr(vocabulary_module, "TiktokenTokenizer", Failing)
-    monkeypatch.setattr(vocabulary_module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(vocabulary_module, "RETRY_INTERVAL", 0.0)
     vocabulary = Vocabulary()
     assert vocabulary.wait(5)
     loaded = EstimatingTokenizer()

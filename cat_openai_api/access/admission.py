@@ -1,4 +1,4 @@
-"""Whether one more request is let in: the rate limit of its person, and the concurrency limit of this Cat."""
+"""Admitting requests: the rate limit of each person and the concurrency limit of the Cat."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RateLimiters:
-    """The rate limiter that the settings ask for: one in memory, or one on a Redis that several Cats share."""
+    """Provides the rate limiter of the settings: one in memory, or one in a Redis that several Cats share."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -26,7 +26,7 @@ class RateLimiters:
         self._closing: set[asyncio.Task[None]] = set()
 
     def get(self, settings: "Settings") -> RateLimiter | SharedRateLimiter:
-        uri = settings.shared_rate_limit_storage()
+        uri = settings.rate_limit_storage_uri()
         if uri != self._shared_uri:
             self._close_shared()
             self._shared_uri = uri
@@ -34,7 +34,7 @@ class RateLimiters:
         return self._shared or self._in_memory
 
     async def close(self) -> None:
-        """Close the connections to Redis; those of former settings as well."""
+        """Close the connections to Redis, also those that are still being closed after a change of the settings."""
         self._close_shared()
         await asyncio.gather(*self._closing)
 
@@ -48,7 +48,10 @@ class RateLimiters:
 
 @dataclass(frozen=True)
 class Admitted:
-    """A request that was let in. `headers`: of its rate limit. `release`: call it once, when the request has ended."""
+    """An admitted request.
+
+    `headers`: response headers with the state of the rate limit. `release`: to be called once, when the request ends.
+    """
 
     headers: Mapping[str, str]
     release: Callable[[], None]
@@ -60,9 +63,9 @@ class Admission:
         self._concurrency = ConcurrencyLimit()
 
     async def admit(self, person: Person, settings: "Settings", bucket: str, generations: int = 1) -> Admitted:
-        """Let in a request of `person` and count it against the rate limit of `bucket`.
+        """Admit a request of `person` and count it in the rate limit's `bucket`.
 
-        `generations`: how many slots of the concurrency limit the request takes. Raises `Overloaded` or
+        `generations`: slots of the concurrency limit that the request takes. Raises `Overloaded` or
         `RateLimitExceeded`.
         """
         self._concurrency.acquire(settings.max_concurrent_requests, generations)
@@ -78,7 +81,7 @@ class Admission:
         return Admitted(_headers(status), release)
 
     async def rate_limit_headers(self, person: Person, settings: "Settings", bucket: str) -> Mapping[str, str]:
-        """The headers that say how much of the rate limit is left. Nothing is counted."""
+        """Response headers with the state of the rate limit. Nothing is counted."""
         if not settings.rate_limit_per_minute:
             return {}
         limiter = self._rate_limiters.get(settings)
@@ -89,5 +92,5 @@ class Admission:
 
 
 def _headers(status: RateStatus | None) -> Mapping[str, str]:
-    """None is the answer of a rate limiter whose storage cannot be reached."""
+    """`status`: None where there is no rate limit or its storage is unavailable."""
     return status.headers() if status else {}

@@ -1,4 +1,4 @@
-"""Whom a request is for."""
+"""Resolving the end user of a request."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -17,10 +17,11 @@ def resolve_end_user(
 ) -> Person:
     """The person that a request is for.
 
-    A caller that is a service speaks for its end users: the one called `name`, or else the one in the first of the
-    setting's `end_user_headers` that is there. Any other caller is one person, whatever the request names.
+    A service sends requests on behalf of end users: the person is the end user `name`, or else the one in the first
+    header of the setting `end_user_headers` that is present, or else the service itself. For any other caller the
+    person is always the caller.
 
-    `headers`: of the request, by names in any case. Raises `InvalidRequest` for a header that is too long.
+    `headers`: of the request, case-insensitive. Raises `InvalidRequest` for a header that is too long.
     """
     if not caller.is_service:
         return caller.person
@@ -29,7 +30,7 @@ def resolve_end_user(
 
 
 def _name_in_headers(headers: Mapping[str, str], settings: "Settings") -> str | None:
-    for header in settings.headers_of_end_users():
+    for header in settings.end_user_header_names():
         if name := _decode_header(headers.get(header, "")).strip():
             if len(name) > MAX_NAME_LENGTH:
                 message = f"The header {header} is longer than {MAX_NAME_LENGTH} characters."
@@ -39,7 +40,7 @@ def _name_in_headers(headers: Mapping[str, str], settings: "Settings") -> str | 
 
 
 def _decode_header(value: str) -> str:
-    """Starlette reads a header's value as Latin-1 (RFC 9110); a client that sends more than ASCII sends UTF-8."""
+    """A header's value as UTF-8, in which clients send characters outside of ASCII. Starlette decodes Latin-1."""
     try:
         return value.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:

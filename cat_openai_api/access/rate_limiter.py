@@ -1,4 +1,4 @@
-"""So many requests in any minute for each end user: a moving window, on the `limits` library."""
+"""Rate limits per end user: moving windows of one minute, with the `limits` library."""
 
 import asyncio
 import hashlib
@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
@@ -18,37 +18,38 @@ from limits.storage import storage_from_string
 
 from ..domain.log import Log
 from ..errors import RateLimitExceeded
-from ..packages import ensure, is_there
+from ..packages import ensure_installed, is_installed
 
-MAX_PEOPLE = 100_000
-"""How many people are counted at once in memory; beyond that, those longest unseen are forgotten."""
+MAX_WINDOWS = 100_000
+"""Windows in memory, one for each end user and bucket. Beyond that the least recently used ones are dropped."""
 
-BUCKET = "LIMITER"
-"""The namespace that the library takes where none is named; requests of another are counted apart."""
+DEFAULT_BUCKET = "LIMITER"
+"""The bucket of most requests; the default namespace of the library. The requests of each bucket are counted apart."""
 
-ANSWER_SECONDS = 0.25
-"""How long a storage elsewhere may take for an answer."""
+CALL_TIMEOUT = 0.25
+"""Seconds that a request waits for the shared storage."""
 
-LATE_SECONDS = 0.05
-"""After that, for an answer that came while the event loop was busy."""
+BUSY_LOOP_TIMEOUT = 0.05
+"""Seconds that a request waits after `CALL_TIMEOUT`, to receive a reply that arrived while the event loop was busy."""
 
-GIVE_UP_SECONDS = 5.0
-"""How long a question goes on when nobody waits for its answer any more: over a slow line it is what connects."""
+ABANDONED_CALL_TIMEOUT = 5.0
+"""Seconds that a call goes on after its request has stopped waiting. On a slow network it establishes the connection
+for later calls."""
 
-RETRY_SECONDS = 1.0
-"""Between two questions to a storage that did not answer."""
+RETRY_INTERVAL = 1.0
+"""Seconds between two calls to a storage that is unavailable."""
 
-REDIS_CLIENT = "redis>=5.2,<8"
+REDIS_REQUIREMENT = "redis>=5.2,<8"
 
-INSTALL_SECONDS = 600.0
-"""Between two attempts to install it."""
+INSTALL_INTERVAL = 600.0
+"""Seconds between two attempts to install the Redis client."""
 
 
 class BoundedMemoryStorage(Storage, MovingWindowSupport):
-    """Moving windows in memory, of the most recent people only, with no task and no thread of its own.
+    """At most `MAX_WINDOWS` moving windows in memory, without a background task or thread.
 
-    The library's own memory storage keeps everybody until a sweep over all of them, which each request starts
-    anew; behind a key that serves a million end users that is a leak and a stall.
+    The library's own memory storage removes expired windows in a sweep over all of them, which each request schedules
+    again. With a million end users it uses too much memory, and the sweep blocks the event loop.
     """
 
     STORAGE_SCHEME = None
@@ -68,7 +69,7 @@ class BoundedMemoryStorage(Storage, MovingWindowSupport):
         window.extend([now] * amount)
         self._windows[key] = window
         self._windows.move_to_end(key)
-        self._forget(now - expiry)
+        self._drop_windows(now - expiry)
         return True
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
@@ -82,15 +83,15 @@ class BoundedMemoryStorage(Storage, MovingWindowSupport):
             window.popleft()
         return window
 
-    def _forget(self, since: float) -> None:
-        """Drop those at the old end whose minute is over, and whoever is too many."""
+    def _drop_windows(self, since: float) -> None:
+        """Drop the oldest windows: those without a request after `since`, and those beyond `MAX_WINDOWS`."""
         while self._windows:
-            oldest, window = next(iter(self._windows.items()))
-            if len(self._windows) <= MAX_PEOPLE and window and window[-1] > since:
+            oldest_key, window = next(iter(self._windows.items()))
+            if len(self._windows) <= MAX_WINDOWS and window and window[-1] > since:
                 return
-            del self._windows[oldest]
+            del self._windows[oldest_key]
 
-    # The rest of the library's interface serves strategies other than the moving window.
+    # The other methods of the library's interface are for strategies other than the moving window.
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -109,9 +110,9 @@ class BoundedMemoryStorage(Storage, MovingWindowSupport):
         return True
 
     async def reset(self) -> int | None:
-        people = len(self._windows)
+        count = len(self._windows)
         self._windows.clear()
-        return people
+        return count
 
     async def clear(self, key: str) -> None:
         self._windows.pop(key, None)
@@ -119,14 +120,17 @@ class BoundedMemoryStorage(Storage, MovingWindowSupport):
 
 @dataclass(frozen=True)
 class RateStatus:
-    """Where somebody stands. `reset`: seconds until the oldest counted request leaves the window."""
+    """The rate limit of an end user, and how much of it is left.
+
+    `limit` and `remaining`: requests. `reset`: seconds until the oldest counted request leaves the window.
+    """
 
     limit: int
     remaining: int
     reset: float
 
     def headers(self) -> dict[str, str]:
-        """OpenAI's headers; the reset is a duration as OpenAI writes it (`12s`, `1m0s`)."""
+        """OpenAI's headers. The reset is a duration such as `12s` or `1m0s` (OpenAI docs, "Rate limits")."""
         minutes, seconds = divmod(math.ceil(self.reset), 60)
         return {
             "x-ratelimit-limit-requests": str(self.limit),
@@ -136,43 +140,49 @@ class RateStatus:
 
 
 class RateLimiter:
+    """Counts requests in `storage`."""
+
     def __init__(self, storage: Storage) -> None:
         self._windows = MovingWindowRateLimiter(storage)
 
-    async def hit(self, person: str, per_minute: int, bucket: str = BUCKET) -> RateStatus:
-        """Count a request of `person` (any text). Raises `RateLimitExceeded`."""
+    async def hit(self, person: str, per_minute: int, bucket: str = DEFAULT_BUCKET) -> RateStatus:
+        """Count a request of `person`, which is a key of any length. Raises `RateLimitExceeded`."""
         item = RateLimitItemPerMinute(per_minute, namespace=bucket)
         key = _digest(person)
-        admitted = await self._windows.hit(item, key)
+        is_within_limit = await self._windows.hit(item, key)
         status = await self._status(item, key)
-        if not admitted:
-            wait = max(1, math.ceil(status.reset))
+        if not is_within_limit:
+            seconds = max(1, math.ceil(status.reset))
             raise RateLimitExceeded(
-                f"Rate limit reached: {per_minute} requests per minute. Try again in {wait} s.",
-                headers={"Retry-After": str(wait), **status.headers()},
+                f"Rate limit reached: {per_minute} requests per minute. Try again in {seconds} s.",
+                headers={"Retry-After": str(seconds), **status.headers()},
             )
         return status
 
-    async def peek(self, person: str, per_minute: int, bucket: str = BUCKET) -> RateStatus:
-        """Where `person` stands, without counting anything."""
+    async def peek(self, person: str, per_minute: int, bucket: str = DEFAULT_BUCKET) -> RateStatus:
+        """The status of `person`. Nothing is counted."""
         return await self._status(RateLimitItemPerMinute(per_minute, namespace=bucket), _digest(person))
 
     async def _status(self, item: RateLimitItemPerMinute, key: str) -> RateStatus:
         reset_at, remaining = await self._windows.get_window_stats(item, key)
-        # A window with nothing in it has nothing to wait for.
+        # For an empty window `reset_at` is a minute from now.
         reset = 0.0 if remaining == item.amount else max(0.0, reset_at - time.time())
         return RateStatus(item.amount, remaining, reset)
 
 
-class _ClientMissing(Exception):
+class _ClientNotInstalled(Exception):
     pass
 
 
-class SharedRateLimiter:
-    """The rate limiter on a Redis, where other Cats count too. `uri`: as limits takes it, `async+redis://…`.
+_Result: TypeAlias = RateStatus | RateLimitExceeded
+_Call: TypeAlias = Callable[[RateLimiter], Coroutine[Any, Any, RateStatus]]
 
-    While Redis is slow or gone requests are let through, uncounted: the answer is None then. The log says it once,
-    and no more than one request in `RETRY_SECONDS` finds out whether it is back.
+
+class SharedRateLimiter:
+    """Counts requests in a Redis that several Cats share. `uri`: in the form of `limits`, `async+redis://…`.
+
+    While Redis is slow or unavailable, requests are not counted, and the methods return None. The start of an outage is
+    logged once, and during it there is at most one call in `RETRY_INTERVAL`.
     """
 
     def __init__(self, uri: str, log: Log) -> None:
@@ -180,129 +190,132 @@ class SharedRateLimiter:
         self._log = log
         self._storage: Storage | None = None
         self._opening = asyncio.Lock()
-        self._installing: asyncio.Task[None] | None = None
-        self._next_install = 0.0
-        self._asking: set[asyncio.Task[RateStatus | RateLimitExceeded]] = set()
-        self._is_away = False
-        self._next_try = 0.0
+        self._installation: asyncio.Task[None] | None = None
+        self._next_installation = 0.0
+        self._pending: set[asyncio.Task[_Result]] = set()
+        self._is_unavailable = False
+        self._next_attempt = 0.0
 
-    async def hit(self, person: str, per_minute: int, bucket: str = BUCKET) -> RateStatus | None:
-        """As that of `RateLimiter`."""
-        return await self._ask(lambda limiter: limiter.hit(person, per_minute, bucket))
+    async def hit(self, person: str, per_minute: int, bucket: str = DEFAULT_BUCKET) -> RateStatus | None:
+        """See `RateLimiter.hit`."""
+        return await self._call(lambda limiter: limiter.hit(person, per_minute, bucket))
 
-    async def peek(self, person: str, per_minute: int, bucket: str = BUCKET) -> RateStatus | None:
-        """As that of `RateLimiter`."""
-        return await self._ask(lambda limiter: limiter.peek(person, per_minute, bucket))
+    async def peek(self, person: str, per_minute: int, bucket: str = DEFAULT_BUCKET) -> RateStatus | None:
+        """See `RateLimiter.peek`."""
+        return await self._call(lambda limiter: limiter.peek(person, per_minute, bucket))
 
     async def close(self) -> None:
-        """End its connections, once the questions that are under way have their answers."""
+        """Close the connections after the pending calls have ended."""
         async with self._opening:
             clients = _clients(self._storage)
-        if self._asking:
-            await asyncio.wait(self._asking)
+        if self._pending:
+            await asyncio.wait(self._pending)
         for client in clients:
             with suppress(Exception):
                 await client.aclose()
 
-    async def _ask(self, question: Callable[[RateLimiter], Coroutine[Any, Any, RateStatus]]) -> RateStatus | None:
-        was_away = self._is_away
-        if was_away:
-            if time.monotonic() < self._next_try:
+    async def _call(self, call: _Call) -> RateStatus | None:
+        was_unavailable = self._is_unavailable
+        if was_unavailable:
+            if time.monotonic() < self._next_attempt:
                 return None
-            self._next_try = time.monotonic() + RETRY_SECONDS
-        answer: RateStatus | RateLimitExceeded | None = None
-        fault = ""
+            self._next_attempt = time.monotonic() + RETRY_INTERVAL
+        result: _Result | None = None
+        problem = ""
         try:
-            answer = await self._answer(RateLimiter(await self._opened()), question)
-        except _ClientMissing:
-            fault = "its client is being installed"
-        except Exception as error:  # the client's own, the network's: whatever it is, the request goes on
-            fault = type(error).__name__
-        # Out of the except block: with its traceback the log could show the URL, and so the password.
-        if fault and not self._is_away:
-            self._is_away = True
-            self._next_try = time.monotonic() + RETRY_SECONDS
+            result = await self._call_with_timeout(RateLimiter(await self._open_storage()), call)
+        except _ClientNotInstalled:
+            problem = "its client is being installed"
+        except Exception as error:  # of the client or the network; the request goes on
+            problem = type(error).__name__
+        # Outside of the except block, so that no traceback is logged: it could contain the URL with the password.
+        if problem and not self._is_unavailable:
+            self._is_unavailable = True
+            self._next_attempt = time.monotonic() + RETRY_INTERVAL
             self._log.log_error(
-                f"OpenAI API: the rate limit storage {_shown(self._uri)} does not answer ({fault}), "
-                "requests go through uncounted"
+                f"OpenAI API: the rate limit storage {_without_credentials(self._uri)} does not answer ({problem}), "
+                "requests are not counted"
             )
-        elif was_away and not fault:
-            self._is_away = False
-            self._log.log_info(f"OpenAI API: the rate limit storage {_shown(self._uri)} answers, requests are counted")
-        if isinstance(answer, RateLimitExceeded):
-            raise answer
-        return answer
+        elif was_unavailable and not problem:
+            self._is_unavailable = False
+            self._log.log_info(
+                f"OpenAI API: the rate limit storage {_without_credentials(self._uri)} answers again, "
+                "requests are counted"
+            )
+        if isinstance(result, RateLimitExceeded):
+            raise result
+        return result
 
-    async def _answer(
-        self, limiter: RateLimiter, question: Callable[[RateLimiter], Coroutine[Any, Any, RateStatus]]
-    ) -> RateStatus | RateLimitExceeded:
-        async def ask() -> RateStatus | RateLimitExceeded:
+    async def _call_with_timeout(self, limiter: RateLimiter, call: _Call) -> _Result:
+        """Raises TimeoutError and what the storage raises. A call that timed out goes on in the background."""
+
+        async def run() -> _Result:
             try:
-                return await question(limiter)
-            except RateLimitExceeded as refusal:
-                return refusal
+                return await call(limiter)
+            except RateLimitExceeded as error:
+                return error
 
-        asking = asyncio.create_task(ask())
-        self._asking.add(asking)
-        asking.add_done_callback(self._answered)
+        task = asyncio.create_task(run())
+        self._pending.add(task)
+        task.add_done_callback(self._remove_pending)
         try:
-            for seconds in (ANSWER_SECONDS, LATE_SECONDS):
-                await asyncio.wait([asking], timeout=seconds)
-                if asking.done():
-                    return asking.result()
+            for timeout in (CALL_TIMEOUT, BUSY_LOOP_TIMEOUT):
+                await asyncio.wait([task], timeout=timeout)
+                if task.done():
+                    return task.result()
             raise TimeoutError
         finally:
-            if not asking.done():
-                asyncio.get_running_loop().call_later(GIVE_UP_SECONDS, asking.cancel)
+            if not task.done():
+                asyncio.get_running_loop().call_later(ABANDONED_CALL_TIMEOUT, task.cancel)
 
-    def _answered(self, asking: "asyncio.Task[RateStatus | RateLimitExceeded]") -> None:
-        self._asking.discard(asking)
-        if not asking.cancelled():
-            # Nobody may be left to see it.
-            asking.exception()
+    def _remove_pending(self, task: "asyncio.Task[_Result]") -> None:
+        self._pending.discard(task)
+        if not task.cancelled():
+            # Marks the exception of an abandoned call as retrieved; asyncio would log it otherwise.
+            task.exception()
 
-    async def _opened(self) -> Storage:
+    async def _open_storage(self) -> Storage:
         async with self._opening:
             if self._storage is None:
-                if not is_there("redis"):
-                    self._install()
-                    raise _ClientMissing
-                # In a thread: the client takes a while to be imported.
+                if not is_installed("redis"):
+                    self._start_installation()
+                    raise _ClientNotInstalled
+                # In a thread, because importing the client takes a while.
                 self._storage = await asyncio.to_thread(_open, self._uri)
         return self._storage
 
-    def _install(self) -> None:
-        """Begin to install the client, beside all else."""
-        if time.monotonic() >= self._next_install and (self._installing is None or self._installing.done()):
-            self._next_install = time.monotonic() + INSTALL_SECONDS
-            self._installing = asyncio.create_task(self._installed())
+    def _start_installation(self) -> None:
+        """Install the client in the background."""
+        is_running = self._installation is not None and not self._installation.done()
+        if time.monotonic() >= self._next_installation and not is_running:
+            self._next_installation = time.monotonic() + INSTALL_INTERVAL
+            self._installation = asyncio.create_task(self._install_client())
 
-    async def _installed(self) -> None:
+    async def _install_client(self) -> None:
         try:
-            await asyncio.to_thread(ensure, "redis", REDIS_CLIENT)
+            await asyncio.to_thread(ensure_installed, "redis", REDIS_REQUIREMENT)
         except ImportError as error:
-            self._log.log_error(f"OpenAI API: no requests are counted, {error}")
+            self._log.log_error(f"OpenAI API: requests are not counted, {error}")
 
 
 def _open(uri: str) -> Storage:
-    # The other client that limits can take, coredis, is its default.
+    # The default client of limits is another one, coredis.
     return cast(Storage, storage_from_string(uri, implementation="redispy"))
 
 
 def _clients(storage: Storage | None) -> list[Any]:
-    """The connections' owners in a storage of the limits library, which does not close them itself."""
+    """The Redis clients in a storage of the limits library, which has no method that closes them."""
     bridge = getattr(storage, "bridge", None)
     clients = [getattr(bridge, name, None) for name in ("storage", "storage_replica")]
     sentinels = getattr(getattr(bridge, "sentinel", None), "sentinels", [])
     return [client for client in (*clients, *sentinels) if client is not None]
 
 
-def _shown(uri: str) -> str:
-    """Where it is, with no credentials."""
+def _without_credentials(uri: str) -> str:
     parts = urlsplit(uri.removeprefix("async+"))
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2] or parts.path}"
 
 
 def _digest(person: str) -> str:
-    """A name may be of any length and hold any character; a key may not."""
+    """A storage key of fixed length: a person's key may be of any length and have any characters."""
     return hashlib.sha256(person.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The images of a request: data URIs as they are sent, http(s) URLs downloaded with nothing private in reach."""
+"""The images of a request: validating data URIs, and downloading http(s) URLs from public addresses only."""
 
 from asyncio import get_running_loop, to_thread
 from base64 import b64encode
@@ -37,33 +37,39 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 MAX_BYTES = 10_000_000
-MAX_SECONDS = 10
+DOWNLOAD_TIMEOUT = 10
+"""Seconds for a download with all its redirects."""
+
 MAX_REDIRECTS = 5
-REDIRECTS = {301, 302, 303, 307, 308}
-# The cost of a host outside ASCII grows with the square of its length in idna before 3.7.
+REDIRECT_STATUSES = {301, 302, 303, 307, 308}
+
 MAX_URL_CHARACTERS = 8192
 MAX_AUTHORITY_CHARACTERS = 300
+"""Before version 3.7 of idna, the time for encoding a host outside of ASCII is quadratic."""
 
 MIME_TYPES = {f"image/{name}": f"image/{name}" for name in ("png", "jpeg", "gif", "webp")}
 MIME_TYPES["image/jpg"] = "image/jpeg"
-MAX_HEAD_CHARACTERS = 256
-HEADERS = [
+"""The types that OpenAI accepts, by the names that clients use for them."""
+
+MAX_DATA_URI_HEAD_CHARACTERS = 256
+"""Of the part of a data URI before its data."""
+
+REQUEST_HEADERS = [
     (b"Accept", b"image/png, image/jpeg, image/gif, image/webp"),
     (b"Accept-Encoding", b"identity"),
     (b"User-Agent", b"cat-openai-api"),
 ]
 BASE64_ALPHABET = f"{ascii_letters}{digits}+/".encode()
 
-# What the IANA registries of special-purpose addresses say is not for the public internet. The rule is our own
-# because that of `ipaddress` changes with the version of Python.
-NOT_PUBLIC_4 = [
+# From the IANA registries of special-purpose addresses. `ipaddress.is_global` differs between versions of Python.
+NOT_PUBLIC_IPV4 = [
     IPv4Network(network)
     for network in (
         "0.0.0.0/8",
         "10.0.0.0/8",
         "100.64.0.0/10",
         "127.0.0.0/8",
-        "168.63.129.16/32",  # public by its number, but Azure's own service for its virtual machines
+        "168.63.129.16/32",  # a public address that Azure uses for internal services of its virtual machines
         "169.254.0.0/16",
         "172.16.0.0/12",
         "192.0.0.0/24",
@@ -77,63 +83,63 @@ NOT_PUBLIC_4 = [
         "240.0.0.0/4",
     )
 ]
-PUBLIC_6 = IPv6Network("2000::/3")
-# Within it: protocols with Teredo, documentation, 6to4, documentation.
-NOT_PUBLIC_6 = [IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
-# IPv4-mapped and NAT64: the last 32 bits are the IPv4 address that is reached.
-IPV4_INSIDE = [IPv6Network(network) for network in ("::ffff:0:0/96", "64:ff9b::/96")]
+PUBLIC_IPV6 = IPv6Network("2000::/3")
+# Within it: protocol assignments such as Teredo, documentation, 6to4, documentation.
+NOT_PUBLIC_IPV6 = [IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
+# IPv4-mapped and NAT64 addresses: the last 32 bits are an IPv4 address.
+EMBEDDED_IPV4 = [IPv6Network(network) for network in ("::ffff:0:0/96", "64:ff9b::/96")]
 
-INSTEAD = "Send a public http(s) URL of a PNG, JPEG, GIF or WebP image, or the image itself as a data URI."
-# One message for whatever keeps a server out of reach: it does not tell what is inside a private network.
-UNREACHABLE = f"The image could not be downloaded: its URL leads to no public server that answers. {INSTEAD}"
+HINT = "Send a public http(s) URL of a PNG, JPEG, GIF or WebP image, or the image as a data URI."
+# One message for all causes, so that it reveals nothing about hosts in a private network.
+UNREACHABLE = f"the image could not be downloaded: its URL does not lead to a public server that answers. {HINT}"
 
 
-class ImageRefused(Exception):
-    """An image that the request cannot have; the message is for the client."""
+class ImageError(Exception):
+    """An image that cannot be used. The message is for the client."""
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address belongs to the public internet, the same on every Python."""
+    """Whether the address belongs to the public internet."""
     if isinstance(address, IPv4Address):
-        return not any(address in network for network in NOT_PUBLIC_4)
-    if any(address in network for network in IPV4_INSIDE):
+        return not any(address in network for network in NOT_PUBLIC_IPV4)
+    if any(address in network for network in EMBEDDED_IPV4):
         return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
-    return address in PUBLIC_6 and not any(address in network for network in NOT_PUBLIC_6)
+    return address in PUBLIC_IPV6 and not any(address in network for network in NOT_PUBLIC_IPV6)
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """All addresses that the system finds for a name, or for an address in any spelling. Raises `OSError`."""
+async def resolve_host(host: str, port: int) -> list[str]:
+    """All addresses of a host name, or of an IP address in any notation. Raises OSError."""
     found = await get_running_loop().getaddrinfo(host, port, type=SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
 
 @cache
-def default_tls() -> SSLContext:
+def default_tls_context() -> SSLContext:
     return default_ssl_context()
 
 
 def parse_data_uri(url: str) -> Image:
-    """The image of a base64 data URI, with its type as OpenAI writes it. Raises `ImageRefused`."""
-    head, comma, _ = url[:MAX_HEAD_CHARACTERS].partition(",")
-    kind, *parameters = head.lower().split(";")
-    mime_type = MIME_TYPES.get(kind.removeprefix("data:").strip())
+    """The image of a base64 data URI, with its type normalised to OpenAI's name for it. Raises `ImageError`."""
+    head, comma, _ = url[:MAX_DATA_URI_HEAD_CHARACTERS].partition(",")
+    prefix, *parameters = head.lower().split(";")
+    mime_type = MIME_TYPES.get(prefix.removeprefix("data:").strip())
     is_encoded = bool(comma and parameters) and parameters[-1].strip() == "base64"
-    if not kind.startswith("data:") or not mime_type or not is_encoded:
-        raise ImageRefused(
-            "The image is no data URI of a type that is taken. "
+    if not prefix.startswith("data:") or not mime_type or not is_encoded:
+        raise ImageError(
+            "the URL is not a base64 data URI of a supported image type. "
             "Send `data:image/png;base64,…`, or the same with jpeg, gif or webp."
         )
     data = url[len(head) + 1 :]
     if not is_base64(data):
-        raise ImageRefused(
-            "The data of the image's data URI are empty or no base64. "
-            "Send the whole file in standard base64 with its padding, with no spaces or line breaks."
+        raise ImageError(
+            "the data of the data URI is empty or not valid base64. "
+            "Send the whole file in standard base64 with padding, without spaces or line breaks."
         )
     return Image(f"data:{mime_type};base64,{data}")
 
 
 def is_base64(text: str) -> bool:
-    """Whether it is standard base64 of at least one byte, found without decoding it."""
+    """Whether `text` is standard base64 of at least one byte. It is not decoded."""
     if not text or len(text) % 4 or not text.isascii():
         return False
     padding = text.encode().translate(None, BASE64_ALPHABET)
@@ -141,7 +147,7 @@ def is_base64(text: str) -> bool:
 
 
 def image_type(data: bytes) -> str | None:
-    """The MIME type that the first bytes tell; None for what is no image that OpenAI takes."""
+    """The MIME type by the first bytes of `data`; None unless it is an image of a type that OpenAI accepts."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -152,11 +158,14 @@ def image_type(data: bytes) -> str | None:
 
 
 class CheckedNetwork(AsyncNetworkBackend):
-    """Connects only to hosts whose every address is allowed, and to the very addresses that were checked."""
+    """Connects only to hosts all of whose addresses are allowed.
+
+    It connects to the addresses that were checked: a second resolution of the name could have another result.
+    """
 
     def __init__(self, is_allowed: Callable[[Address], bool], resolver: Resolver) -> None:
         self._is_allowed = is_allowed
-        self._resolve = resolver
+        self._resolver = resolver
         self._network = AnyIOBackend()
 
     async def connect_tcp(
@@ -167,7 +176,7 @@ class CheckedNetwork(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        addresses = [ip_address(address) for address in await self._resolve(host, port)]
+        addresses = [ip_address(address) for address in await self._resolver(host, port)]
         if all(map(self._is_allowed, addresses)):
             for address in map(str, addresses):
                 with suppress(ConnectError):
@@ -176,57 +185,56 @@ class CheckedNetwork(AsyncNetworkBackend):
 
 
 @dataclass(frozen=True)
-class Fetcher:
-    """Downloads images. The defaults are what holds for clients; tests give others."""
+class ImageDownloader:
+    """Downloads images. `timeout`: seconds for a whole download. Only tests change the defaults."""
 
     is_allowed: Callable[[Address], bool] = is_public
-    resolver: Resolver = resolve
-    tls: Callable[[], SSLContext] = default_tls
-    max_seconds: float = MAX_SECONDS
+    resolver: Resolver = resolve_host
+    tls_context: Callable[[], SSLContext] = default_tls_context
+    timeout: float = DOWNLOAD_TIMEOUT
     max_bytes: int = MAX_BYTES
 
-    async def fetch(self, url: str) -> Image:
-        """The image behind an http(s) URL, as a data URI. Raises `ImageRefused`."""
+    async def download(self, url: str) -> Image:
+        """The image at an http(s) URL, as a data URI. Raises `ImageError`."""
         try:
-            with fail_after(self.max_seconds):
+            with fail_after(self.timeout):
                 data = await self._download(url)
         except TimeoutError:
-            raise ImageRefused(
-                f"The image could not be downloaded within {self.max_seconds:g} seconds. {INSTEAD}"
-            ) from None
+            raise ImageError(f"the image could not be downloaded within {self.timeout:g} seconds. {HINT}") from None
         mime_type = image_type(data)
         if not mime_type:
-            raise ImageRefused(f"What the image's URL leads to is no image that is taken. {INSTEAD}")
+            raise ImageError(f"the URL does not lead to an image of a supported type. {HINT}")
         return Image(f"data:{mime_type};base64,{b64encode(data).decode()}")
 
     async def _download(self, url: str) -> bytes:
-        # The sockets' own time limits are off: that of all of it, around this, is shorter.
+        # The pool has no timeouts of its own, because `download` limits the time of everything here.
         network = CheckedNetwork(self.is_allowed, self.resolver)
-        target = http_url(url)
+        target = parse_http_url(url)
         try:
-            async with AsyncConnectionPool(ssl_context=await to_thread(self.tls), network_backend=network) as pool:
+            tls_context = await to_thread(self.tls_context)
+            async with AsyncConnectionPool(ssl_context=tls_context, network_backend=network) as pool:
                 for _ in range(MAX_REDIRECTS + 1):
-                    on_the_wire = URL(
+                    request_url = URL(
                         scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
                     )
-                    headers = [(b"Host", target.netloc), *HEADERS]
-                    async with pool.stream("GET", on_the_wire, headers=headers) as response:
+                    headers = [(b"Host", target.netloc), *REQUEST_HEADERS]
+                    async with pool.stream("GET", request_url, headers=headers) as response:
                         location = header(response, b"location")
-                        if response.status not in REDIRECTS or not location:
-                            return await self._body(response)
-                    target = http_url(location.decode(errors="replace"), str(target))
-        # ValueError: a host or a header that Python's network modules cannot make sense of.
+                        if response.status not in REDIRECT_STATUSES or not location:
+                            return await self._read_body(response)
+                    target = parse_http_url(location.decode(errors="replace"), str(target))
+        # ValueError: for hosts and headers that Python's network modules cannot encode or parse.
         except (NetworkError, ProtocolError, TimeoutException, OSError, ValueError):
-            raise ImageRefused(UNREACHABLE) from None
-        raise ImageRefused(f"The image's URL redirects more than {MAX_REDIRECTS} times. {INSTEAD}")
+            raise ImageError(UNREACHABLE) from None
+        raise ImageError(f"the image's URL redirects more than {MAX_REDIRECTS} times. {HINT}")
 
-    async def _body(self, response: Response) -> bytes:
+    async def _read_body(self, response: Response) -> bytes:
         if response.status != 200:
-            raise ImageRefused(f"The image's server answered with status {response.status}. {INSTEAD}")
-        # It was asked for none, and a small body can decompress to a huge one.
+            raise ImageError(f"the image's server responded with status {response.status}. {HINT}")
+        # The request does not accept compression: a small body could decompress to a huge one.
         if (header(response, b"content-encoding") or b"identity").strip().lower() != b"identity":
-            raise ImageRefused(f"The image's server sent it compressed, unasked. {INSTEAD}")
-        too_large = ImageRefused(f"The image is larger than {self.max_bytes // 1_000_000} MB. Send a smaller one.")
+            raise ImageError(f"the image's server sent it compressed, which is not supported. {HINT}")
+        too_large = ImageError(f"the image is larger than {self.max_bytes // 1_000_000} MB. Send a smaller one.")
         if int(header(response, b"content-length") or 0) > self.max_bytes:
             raise too_large
         data = bytearray()
@@ -237,13 +245,13 @@ class Fetcher:
         return bytes(data)
 
 
-async def fetch_image(url: str) -> Image:
-    """The image behind an http(s) URL on the public internet, as a data URI. Raises `ImageRefused`."""
-    return await Fetcher().fetch(url)
+async def download_image(url: str) -> Image:
+    """The image at an http(s) URL on the public internet, as a data URI. Raises `ImageError`."""
+    return await ImageDownloader().download(url)
 
 
-def http_url(reference: str, base: str = "") -> ParsedURL:
-    """An absolute http(s) URL with a host and without credentials. Raises `ImageRefused`."""
+def parse_http_url(reference: str, base: str = "") -> ParsedURL:
+    """Parse an http(s) URL with a host and without credentials, relative to `base`. Raises `ImageError`."""
     try:
         parts = urlsplit(urljoin(base, reference))
         text = parts.geturl()
@@ -253,12 +261,12 @@ def http_url(reference: str, base: str = "") -> ParsedURL:
             and "@" not in parts.netloc
             and len(parts.netloc) <= MAX_AUTHORITY_CHARACTERS
             and len(text) <= MAX_URL_CHARACTERS
-            and parts.port != 0  # asked for its range too: another port is a ValueError
+            and parts.port != 0  # reading a port that is out of range raises ValueError
         ):
             return ParsedURL(text)
     except (ValueError, InvalidURL):
         pass
-    raise ImageRefused(f"The image's URL has to be a valid http(s) URL without a user name or password. {INSTEAD}")
+    raise ImageError(f"the image's URL must be a valid http(s) URL without a user name or password. {HINT}")
 
 
 def header(response: Response, name: bytes) -> bytes | None:

@@ -1,31 +1,37 @@
-"""A conversation, the functions that its client offers and the format that it asks for."""
+"""A conversation, the functions that the client offers for it, and the format of the reply."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 Role: TypeAlias = Literal["user", "assistant", "tool"]
 
 
 @dataclass(frozen=True)
 class Image:
-    """`url`: a data URI of base64. `detail`: low, high, auto, or None where the client left it out."""
+    """An image of a user's turn.
+
+    `url`: a base64 data URI, or an http(s) URL until the image has been downloaded. `detail`: "low", "high" or
+    "auto"; None where the client did not set it.
+    """
 
     url: str
     detail: str | None = None
 
     @property
     def mime_type(self) -> str:
+        """The type in the data URI."""
         return self.url[len("data:") : self.url.index(";")]
 
     @property
     def base64(self) -> str:
+        """The data in the data URI."""
         return self.url[self.url.index(",") + 1 :]
 
 
 @dataclass(frozen=True)
 class Audio:
-    """`data`: base64. `format`: wav or mp3."""
+    """Audio of a user's turn. `data`: base64. `format`: "wav" or "mp3"."""
 
     data: str
     format: str
@@ -33,7 +39,7 @@ class Audio:
 
 @dataclass(frozen=True)
 class File:
-    """`data`: a data URI of base64. `name`: what the client calls it; empty where it does not say."""
+    """A file of a user's turn. `data`: a base64 data URI. `name`: the file name; empty where the client sent none."""
 
     data: str
     name: str = ""
@@ -44,7 +50,7 @@ Part: TypeAlias = str | Image | Audio | File
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of one of the client's functions. `arguments`: as the LLM wrote them, which need not be JSON."""
+    """A call of one of the client's functions. `arguments`: the LLM's text, which need not be valid JSON."""
 
     id: str
     name: str
@@ -53,9 +59,10 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of the conversation.
+    """One message of a conversation.
 
-    `calls`: of an assistant's turn. `call_id`: of a tool's turn, the id of the call that it answers.
+    `parts`: the content, in order; a `str` is text. `calls`: the tool calls of an assistant's turn. `call_id`: of a
+    tool's turn, the id of the call whose result it is.
     """
 
     role: Role
@@ -74,29 +81,40 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation whose last turn is the user's, or a tool's that answers a call of the turn before it.
+    """A conversation whose last turn is the user's, or a tool's with the result of a call.
 
-    `instructions`: the system and developer texts, verbatim and in order, wherever they stood.
+    `turns`: oldest first. `instructions`: the texts of all system and developer messages, verbatim and in order.
     """
 
     turns: tuple[Turn, ...]
     instructions: tuple[str, ...] = ()
 
     def mentions(self, word: str) -> bool:
-        """Whether `word`, in lower case, stands in any text, in any case."""
+        """Whether any text contains `word`, which is in lower case; the case of the text does not matter."""
         return any(word in text.lower() for text in (*self.instructions, *(turn.text for turn in self.turns)))
 
 
-CallChoice: TypeAlias = Literal["auto", "none", "required"] | Mapping[str, Any] | None
-"""OpenAI's `tool_choice`; a mapping is `{"type": "function", "function": {"name": …}}`."""
+class FunctionReference(TypedDict):
+    name: str
+
+
+class NamedFunctionChoice(TypedDict):
+    type: Literal["function"]
+    function: FunctionReference
+
+
+CallChoice: TypeAlias = Literal["auto", "none", "required"] | NamedFunctionChoice | None
+"""OpenAI's `tool_choice`; None is "auto"."""
+
+JsonSchema: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Functions:
-    """The client's functions that the LLM may call in a run, and how.
+    """The client's functions that the LLM may call in a run.
 
-    `tools`: OpenAI's tool objects as the client sent them, by name, at least one. `choice`: None is "auto".
-    `parallel`: false for one call at most, None where the client leaves it to the LLM.
+    `tools`: OpenAI's tool objects as the client sent them, by function name, at least one. `choice`: whether the LLM
+    may, must or must not call one. `parallel`: False limits the LLM to one call; None leaves it to the LLM.
     """
 
     tools: Mapping[str, Mapping[str, Any]]
@@ -106,15 +124,15 @@ class Functions:
 
 @dataclass(frozen=True)
 class JsonFormat:
-    """The reply is to be JSON.
+    """A reply in JSON.
 
-    `wire`: the `response_format` as the client sent it. `schema`: the JSON schema that the reply must be valid
-    against; None for any object.
+    `response_format`: OpenAI's object of that name, as the client sent it. `schema`: the JSON schema that the reply
+    must match; None for any JSON object.
     """
 
-    wire: Mapping[str, Any]
-    schema: Any = None
+    response_format: Mapping[str, Any]
+    schema: JsonSchema | None = None
 
 
-Kind: TypeAlias = type[Image | Audio | File | Functions]
-"""What not every LLM takes."""
+Capability: TypeAlias = type[Image | Audio | File | Functions]
+"""Something in a request that not every LLM supports."""

@@ -1,4 +1,4 @@
-"""The events of a run: what the Cat produces for one request, in order."""
+"""The events of a run: what the Cat produces for one generation, in order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,32 +9,34 @@ from .usage import Usage
 
 @dataclass(frozen=True)
 class Text:
-    """Event of a run: the reply goes on with `delta`, which is never empty."""
+    """More of the reply's text. `delta` is never empty."""
 
     delta: str
 
 
 @dataclass(frozen=True)
 class Step:
-    """Event of a run: something that the Cat did before it spoke, or between, told in a line or a few. It is no
-    part of the reply."""
+    """A step that the Cat took before or between its texts, such as a call of one of its own tools.
+
+    `text`: a description of one or a few lines. It is not part of the reply.
+    """
 
     text: str
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Event of a run: the LLM declines, in OpenAI's field of that name, and goes on doing so with `delta`."""
+    """More of the LLM's refusal, which is a text in OpenAI's field `refusal`. `delta` is never empty."""
 
     delta: str
 
 
 @dataclass(frozen=True)
 class CallDelta:
-    """Event of a run: a piece of a call that the client is to make of one of its functions.
+    """More of a call of one of the client's functions.
 
-    `index`: which call, from 0. `id` and `name` are set in the first piece of each call and empty in those
-    after it.
+    `index`: number of the call in the reply, from 0. `id` and `name` are set in the first delta of each call and empty
+    in the others. `arguments`: the next piece of the arguments' text, which may be empty.
     """
 
     index: int
@@ -45,28 +47,26 @@ class CallDelta:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Event of a run: the LLM's configuration, as it calls it itself. It comes before what the LLM says, if at
-    all."""
+    """OpenAI's `system_fingerprint`, from LLMs that report one. It comes before the LLM's first text."""
 
     value: str
 
 
 EarlyFinishReason: TypeAlias = Literal["length", "content_filter"]
 
-
 EARLY_FINISH_REASONS: Mapping[str | None, EarlyFinishReason] = {
     "length": "length",
     "content_filter": "content_filter",
 }
-"""Those finish reasons of an LLM that are no end of its own."""
+"""By an LLM's finish reason: the reasons for which a reply ends before the LLM has completed it."""
 
 
 @dataclass(frozen=True)
 class End:
-    """Event of a run: the last one, unless the run fails or is closed.
+    """The last event of a run that neither fails nor is closed.
 
-    `reason`: why the LLM ended where that was no end of its own. `usage`: of all the LLM's calls in the run; None
-    unless it reported on each.
+    `reason`: why the LLM stopped before its reply was complete; None where it was complete. `usage`: the sum over all
+    calls of the LLM in the run; None unless the LLM reported the usage of each.
     """
 
     reason: EarlyFinishReason | None = None
@@ -76,7 +76,7 @@ class End:
 Event: TypeAlias = Text | Refusal | CallDelta | Step | Fingerprint | End
 
 Delta: TypeAlias = Text | Refusal | CallDelta | Step
-"""An event that the client gets a form of."""
+"""An event with content for the client."""
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
-"""OpenAI's words for why a reply ended."""
+"""Why a reply ended (OpenAI API reference, "Chat Completions", `finish_reason`)."""

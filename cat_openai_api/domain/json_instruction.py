@@ -1,4 +1,4 @@
-"""JSON as the form of a reply, asked for in words: for LLMs that have no field for it."""
+"""The instruction that asks an LLM for a reply in JSON, for LLMs without a parameter for it."""
 
 import json
 
@@ -6,7 +6,7 @@ from .conversation import JsonFormat
 
 
 def json_instruction(format: JsonFormat) -> str:
-    """For a system message. The schema in it may have braces: a template needs them doubled."""
+    """A text for a system message. It may contain braces, which have to be doubled in a prompt template."""
     if format.schema is None:
         return "Reply with one JSON object and nothing else: no code fence, no text before or after it."
     schema = json.dumps(format.schema, ensure_ascii=False, separators=(",", ":"))

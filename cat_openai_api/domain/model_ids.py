@@ -1,8 +1,7 @@
-"""Ids of models that have a fixed name."""
+"""Model ids that are the same on every Cat."""
 
 CAT_MODEL = "cheshire-cat"
-"""Id of the model that is the Cat itself."""
-
+"""The Cat itself; on Cat 2 its default agent."""
 
 EMBEDDER_MODEL = "cheshire-cat-embedder"
-"""Id of the model that is the Cat's embedder, whichever that is at the moment."""
+"""The embedder that is configured in the Cat."""

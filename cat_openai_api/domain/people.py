@@ -1,4 +1,4 @@
-"""Who calls, and for whom."""
+"""Callers, and the people that requests are for."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Access(Enum):
-    """What a route needs of its caller. ADMIN: what is about all users, for those who run the Cat."""
+    """The permission that a route requires. ADMIN: for what concerns all users, such as metrics."""
 
     READ = "read"
     WRITE = "write"
@@ -15,10 +15,10 @@ class Access(Enum):
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody the Cat keeps memory for.
+    """A person with a memory of their own in the Cat.
 
-    `key` tells people apart: two persons never share one. `identity` is the host's own object for the person,
-    and only the host that made it looks inside.
+    `key`: unique to the person. `name`: may be shared by several people. `identity`: the host's own object for the
+    person, opaque to everything else.
     """
 
     key: str
@@ -28,10 +28,10 @@ class Person:
 
 @dataclass(frozen=True)
 class Caller:
-    """Whom the host authenticated.
+    """An authenticated caller.
 
-    `is_service`: holds the master key, and so speaks for its end users. `context`: what the host knows of the
-    connection; only the host that made it looks inside.
+    `is_service`: the caller has the Cat's API key, so it sends requests on behalf of its end users. `context`: the
+    host's own object for the connection, opaque to everything else.
     """
 
     person: Person

@@ -8,8 +8,11 @@ from operator import add
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that the LLM reported. `cached` and `reasoning`: the parts of `prompt` and `completion` that OpenAI
-    gives in the details; None where the LLM says nothing of them."""
+    """Numbers of tokens.
+
+    `total`: prompt and completion, as the LLM reports it. `cached`: those of `prompt` that the LLM had cached.
+    `reasoning`: those of `completion` that are not in the text. Both are None where the LLM does not report them.
+    """
 
     prompt: int
     completion: int
@@ -27,8 +30,8 @@ class Usage:
         )
 
 
-def total(reported: Sequence[Usage | None]) -> Usage | None:
-    """Of all the LLM's calls in a run; None unless there were calls and it reported on each."""
+def total_usage(reported: Sequence[Usage | None]) -> Usage | None:
+    """The sum over all calls of the LLM in a run; None if there were no calls or one of them has no report."""
     known = [usage for usage in reported if usage is not None]
     return reduce(add, known) if known and len(known) == len(reported) else None
 

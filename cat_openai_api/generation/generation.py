@@ -1,8 +1,8 @@
-"""One generation under way: what was asked, the run of the Cat, and what is done when it ends."""
+"""One generation: a request, the run of the Cat for it, and what happens when the run ends."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..conversation.history import StoredConversation, before
 from ..domain.conversation import Conversation, Functions, Turn
@@ -14,7 +14,7 @@ from ..hosts.port import Run
 from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 from ..tokens.counting import count_prompt_tokens, count_tokens
-from ..wire.json import encode
+from ..wire.json import JsonObject, encode
 from .reply import Reply
 from .request import GenerationRequest
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Generation:
-    """A request and the Cat's reply to it. Close it.
+    """A request and the Cat's reply to it. It must be closed.
 
-    `conversation`: all of it, as the Cat gets it. `stored`: the stored conversation that is continued with the turns
-    `new_turns`, if any.
+    `conversation`: the whole conversation that the Cat gets. `stored`: the stored conversation that it continues, if
+    any. `new_turns`: the turns that are added to it.
     """
 
     request: GenerationRequest
@@ -38,35 +38,38 @@ class Generation:
     new_turns: Sequence[Turn] = ()
 
     async def deltas(self, *, live: bool) -> AsyncGenerator[list[Delta], None]:
-        """What the client gets, piece by piece; not `live`: all of it at once. Raises what `Reply.deltas` raises."""
+        """What the client gets. `live`: as the LLM produces it; otherwise in one list, after the end of the reply.
+
+        Raises what `Reply.deltas` raises.
+        """
         if live:
             async for deltas in self.reply.deltas():
                 yield deltas
             return
-        await self.reply.whole()
-        whole: list[Delta] = [*self.reply.steps()]
+        await self.reply.wait_for_end()
+        complete: list[Delta] = [*self.reply.steps()]
         if text := self.reply.text():
-            whole.append(Text(text))
+            complete.append(Text(text))
         if refusal := self.reply.refusal():
-            whole.append(Refusal(refusal))
+            complete.append(Refusal(refusal))
         for index, call in enumerate(self.reply.calls()):
-            whole.append(CallDelta(index, call.id, call.name, call.arguments))
-        yield whole
+            complete.append(CallDelta(index, call.id, call.name, call.arguments))
+        yield complete
 
     async def usage(self) -> Usage:
-        """The tokens that the LLM reported, or else a count."""
+        """The usage that the LLM reported, otherwise counted tokens."""
         return self.reply.end.usage or await self._count_tokens()
 
     async def _count_tokens(self) -> Usage:
-        """For an LLM that reports no usage, or that was stopped before it did. Images are not counted."""
+        """For an LLM that reports no usage or was stopped before its report. Images are not counted."""
         calls = [text for call in self.reply.calls() for text in (call.name, call.arguments)]
-        prompt_texts = _texts_of_prompt(self.conversation, self.request.functions)
+        prompt_texts = _prompt_texts(self.conversation, self.request.functions)
         prompt = await count_prompt_tokens(prompt_texts, runtime.vocabulary)
         completion = await count_tokens([self.reply.text(), self.reply.refusal(), *calls], runtime.vocabulary)
         return Usage(prompt, completion, prompt + completion)
 
     async def aclose(self) -> None:
-        """End the run if it has not ended, and store the conversation."""
+        """End the run if it has not ended, store the conversation, and add the generation to the record."""
         await self.reply.aclose()
         self.record.add_generation(self.reply.finish_reason, self.reply.end.usage, self.reply.first_delta_at)
         text, calls = self.reply.text(), tuple(self.reply.calls())
@@ -76,7 +79,7 @@ class Generation:
             self.record.details = self._details()
             self.record.usage = self.record.usage or await self._count_tokens()
 
-    def _details(self) -> dict[str, Any]:
+    def _details(self) -> JsonObject:
         conversation = self.request.parsed.conversation
         messages = [("system", text) for text in conversation.instructions]
         messages += [(turn.role, turn.text) for turn in conversation.turns]
@@ -96,20 +99,21 @@ async def prepare_generation(
     *,
     stored: StoredConversation | None,
 ) -> Generation:
-    """Fetch the conversation's images and make its run, which has not started yet when this returns.
+    """Download the conversation's images and create the run, which does not start yet.
 
     `context`: of the `Caller`. `stored`: the conversation that the request continues, if any. Raises `InvalidRequest`
-    for an image that cannot be fetched.
+    for an image that cannot be downloaded.
     """
-    conversation = await request.parsed.fetch_images()
+    conversation = await request.parsed.download_images()
     new_turns = conversation.turns
     if stored:
         conversation = replace(conversation, turns=(*before(stored.turns, new_turns), *new_turns))
     if request.format and request.format.schema is None and not conversation.mentions("json"):
-        # LLMs in JSON mode want to be told of it in words too, and OpenAI's refuse a request without that word.
+        # OpenAI's models reject JSON mode unless a message contains the word JSON (OpenAI API reference,
+        # `response_format`); others need the instruction as well.
         instructions = (*conversation.instructions, json_instruction(request.format))
         conversation = replace(conversation, instructions=instructions)
-    rewritten = runtime.host.rewrites_replies()
+    has_reply_hooks = runtime.host.rewrites_replies()
     run = Run(
         request.model,
         conversation,
@@ -127,14 +131,14 @@ async def prepare_generation(
     reply = Reply(
         run,
         max_tokens=min((limit for limit in limits if limit and limit > 0), default=0),
-        stops=request.stops,
-        live=settings.streams_live(rewritten=rewritten) if request.stream else not rewritten,
+        stop_sequences=request.stop_sequences,
+        live=settings.streams_live(has_reply_hooks=has_reply_hooks) if request.stream else not has_reply_hooks,
     )
     return Generation(request, conversation, reply, record, stored, new_turns)
 
 
-def _texts_of_prompt(conversation: Conversation, functions: Functions | None) -> list[str]:
-    """A text for each message, and one for the client's functions."""
+def _prompt_texts(conversation: Conversation, functions: Functions | None) -> list[str]:
+    """One text for each message, and one for the client's functions."""
     turns = ("".join([turn.text, *(call.name + call.arguments for call in turn.calls)]) for turn in conversation.turns)
     tools = [encode([*functions.tools.values()]).decode()] if functions else []
     return [*conversation.instructions, *turns, *tools]

@@ -1,4 +1,4 @@
-"""The models that a client can ask for, and which of them it means."""
+"""Resolving the names that clients use for models."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 
 def resolve_model(name: str, settings: "Settings") -> str:
-    """The id of the model that a client wants to talk to. Raises `ModelNotFound`."""
-    known = runtime.host.models()
-    model = resolve_alias(name, settings, [*known, EMBEDDER_MODEL])
-    if model in known:
+    """The id of the model for chat that `name` stands for. Raises `ModelNotFound`."""
+    chat_models = runtime.host.models()
+    model = resolve_alias(name, settings, [*chat_models, EMBEDDER_MODEL])
+    if model in chat_models:
         return model
-    raise ModelNotFound(name, known, *(["only makes embeddings"] if model == EMBEDDER_MODEL else []))
+    raise ModelNotFound(name, chat_models, *(["only makes embeddings"] if model == EMBEDDER_MODEL else []))
 
 
 def resolve_embedder(name: str, settings: "Settings") -> str:
-    """The id of the model that a client wants embeddings of. Raises `ModelNotFound`."""
-    chats = runtime.host.models()
-    model = resolve_alias(name, settings, [*chats, EMBEDDER_MODEL])
+    """The id of the embedding model that `name` stands for. Raises `ModelNotFound`."""
+    chat_models = runtime.host.models()
+    model = resolve_alias(name, settings, [*chat_models, EMBEDDER_MODEL])
     if model == EMBEDDER_MODEL:
         return model
-    is_chat = name in chats or settings.aliases().get(name) in chats
-    raise ModelNotFound(name, [EMBEDDER_MODEL], *(["makes no embeddings"] if is_chat else []))
+    is_chat_model = name in chat_models or settings.aliases().get(name) in chat_models
+    raise ModelNotFound(name, [EMBEDDER_MODEL], *(["makes no embeddings"] if is_chat_model else []))
 
 
 def resolve_alias(name: str, settings: "Settings", known: Sequence[str]) -> str:
-    """Of a model that a client calls `name`: its own id, else what an alias says, else the name."""
+    """`name` itself if it is one of the `known` ids; otherwise the model of its alias, or of the alias `*`, if any."""
     if name in known:
         return name
     aliases = settings.aliases()

@@ -1,4 +1,4 @@
-"""What a client gets of the generations for its request: whole, or as the events of a stream."""
+"""The base class for the responses of all API resources that generate text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
@@ -13,31 +13,31 @@ from .generation import Generation
 
 
 class Renderer(ABC):
-    """One response in the wire format of an API resource. Close it."""
+    """Renders the replies of generations in the wire format of an API resource. It must be closed."""
 
     def __init__(self, generations: Sequence[Generation]) -> None:
         self.generations = generations
 
     @abstractmethod
-    async def whole(self) -> WireReply:
-        """Wait for the end of the generations. Raises what `Reply.deltas` raises."""
+    async def render(self) -> WireReply:
+        """The complete response, after the end of all generations. Raises what `Reply.deltas` raises."""
 
     @abstractmethod
     def events(self, *, live: bool) -> AsyncGenerator[bytes, None]:
-        """All events of a stream, each as bytes; not `live`: with the content in one piece."""
+        """The encoded events of a stream. `live`: see `Generation.deltas`. Raises what `Reply.deltas` raises."""
 
     @abstractmethod
-    def failed(self, error: ApiError) -> bytes:
-        """The events that end a stream which fails."""
+    def error_events(self, error: ApiError) -> bytes:
+        """The encoded events with which a stream ends after an error."""
 
     async def usage(self) -> Usage:
-        """The tokens of all generations together. They go into the record of the request as well."""
+        """The usage of all generations together. It is also set in the request's record."""
         usage = reduce(add, [await generation.usage() for generation in self.generations])
         self.generations[0].record.usage = usage
         return usage
 
     async def aclose(self) -> None:
-        """End the runs that have not ended."""
-        async with AsyncExitStack() as closing:
+        """Close all generations."""
+        async with AsyncExitStack() as stack:
             for generation in reversed(self.generations):
-                closing.push_async_callback(generation.aclose)
+                stack.push_async_callback(generation.aclose)

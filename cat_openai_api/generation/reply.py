@@ -1,4 +1,4 @@
-"""The reply of one run on its way to a client: cut at its limits, checked, piece by piece."""
+"""The reply of one run: streamed, cut at its limits, and checked against its format."""
 
 import asyncio
 import time
@@ -15,17 +15,17 @@ from .stop_sequences import StopSequences
 
 
 class Reply:
-    """The Cat's reply to `run`, at most `max_tokens` tokens long (0: no limit) and up to the first of `stops`.
+    """The Cat's reply to `run`, cut after `max_tokens` tokens (0 is no limit) and before the first stop sequence.
 
-    `live`: as the LLM produces it; otherwise what the Cat's hooks left of it, at the end. Text in a format that is
-    checked is held back until it has been checked. Nothing runs until the reply is started or iterated, which is
-    possible once. Close it.
+    `live`: as the LLM produces it; otherwise at the end of the run, as the Cat's hooks changed it. Text of a run with a
+    format is held back until it has been checked. The run starts when `start` or `deltas` is called; each can be called
+    once. A reply must be closed.
 
-    `finish_reason` is None until the reply has come to its end. `first_delta_at`: by `time.monotonic`. `has_failed`:
-    the run or a check raised an error.
+    `finish_reason`: None until the reply has ended. `first_delta_at`: by `time.monotonic`. `has_failed`: whether the
+    run or the check of the format raised an error.
     """
 
-    def __init__(self, run: Run, max_tokens: int, stops: Sequence[str] = (), *, live: bool) -> None:
+    def __init__(self, run: Run, max_tokens: int, stop_sequences: Sequence[str] = (), *, live: bool) -> None:
         self.finish_reason: FinishReason | None = None
         self.end = End()
         self.system_fingerprint: str | None = None
@@ -33,30 +33,30 @@ class Reply:
         self.has_failed = False
         self._events = runtime.host.run(run, live=live)
         self._format = run.format
-        self._stops = StopSequences(stops)
+        self._stop_sequences = StopSequences(stop_sequences)
         self._budget = TokenBudget(max_tokens, runtime.vocabulary.tokenizer())
         self._texts: list[str] = []
         self._refusals: list[str] = []
         self._calls: list[ToolCall] = []
         self._steps: list[Step] = []
         self._deltas = self._checked_deltas()
-        self._first: asyncio.Task[list[Delta] | None] | None = None
+        self._first_deltas: asyncio.Task[list[Delta] | None] | None = None
 
     def start(self) -> Awaitable[object]:
-        """Start the run. What is returned can be awaited for the first delta; it raises what is raised before it."""
-        self._first = asyncio.ensure_future(anext(self._deltas, None))
-        return self._first
+        """Start the run. Returns a task that ends with the first delta and raises what the run raises before it."""
+        self._first_deltas = asyncio.ensure_future(anext(self._deltas, None))
+        return self._first_deltas
 
     def has_first_delta(self) -> bool:
-        """Whether there is something for the client, or the end of the reply."""
-        return self._first is not None and self._first.done()
+        """Whether the first delta is available or the reply has ended."""
+        return self._first_deltas is not None and self._first_deltas.done()
 
     async def deltas(self) -> AsyncGenerator[list[Delta], None]:
-        """What the client gets: each time all that has come since the last time. This runs for every token.
+        """Yields lists of all deltas that arrived since the last one. This runs for every token.
 
-        Raises `InvalidModelOutput`, and what the run raises.
+        Raises `InvalidModelOutput`, and what `Host.run` raises.
         """
-        deltas = await (self._first or anext(self._deltas, None))
+        deltas = await (self._first_deltas or anext(self._deltas, None))
         self.first_delta_at = time.monotonic()
         while deltas is not None:
             yield deltas
@@ -65,14 +65,14 @@ class Reply:
     async def _checked_deltas(self) -> AsyncGenerator[list[Delta], None]:
         try:
             async for events in self._events:
-                deltas = [delta for event in events if (delta := self._take(event))]
+                deltas = [delta for event in events if (delta := self._process(event))]
                 if self._has_ended():
                     await self._events.aclose()
                 if deltas:
                     yield deltas
                 if self._has_ended():
                     break
-            if not self._has_ended() and (rest := self._take_text(self._stops.rest())):
+            if not self._has_ended() and (rest := self._process_text(self._stop_sequences.flush())):
                 yield [rest]
             self.finish_reason = self.finish_reason or self.end.reason or ("tool_calls" if self._calls else "stop")
             if self._format is not None:
@@ -84,24 +84,24 @@ class Reply:
             raise
 
     async def _check(self, format: JsonFormat) -> None:
-        """Raises `InvalidModelOutput`. Not checked is a reply that was cut, is a refusal or calls functions."""
+        """Raises `InvalidModelOutput`. Replies that were cut, refusals and replies with calls are not checked."""
         if self.finish_reason == "stop" and not self._refusals:
             await check_json(self.text(), format)
 
-    def _take(self, event: Event) -> Delta | None:
-        """What the client gets of the next event of the run; nothing once the reply has its end."""
+    def _process(self, event: Event) -> Delta | None:
+        """The delta for the client from an event of the run; None if there is none or the reply has ended."""
         if self._has_ended():
             return None
         if isinstance(event, Text):
-            passed, stopped = self._stops.take(event.delta)
-            text = self._take_text(passed)
-            if stopped and not self._has_ended():
+            passed, is_stopped = self._stop_sequences.feed(event.delta)
+            text = self._process_text(passed)
+            if is_stopped and not self._has_ended():
                 self.finish_reason = "stop"
             return text
         if isinstance(event, CallDelta):
-            return self._take_call(event)
+            return self._process_call(event)
         if isinstance(event, Refusal):
-            return self._take_refusal(event)
+            return self._process_refusal(event)
         if isinstance(event, Step):
             self._steps.append(event)
             return event
@@ -111,22 +111,22 @@ class Reply:
             self.end = event
         return None
 
-    def _take_text(self, delta: str) -> Text | None:
-        delta = self._cut(delta)
+    def _process_text(self, delta: str) -> Text | None:
+        delta = self._apply_token_limit(delta)
         if not delta:
             return None
         self._texts.append(delta)
         return Text(delta) if self._format is None else None
 
-    def _take_refusal(self, event: Refusal) -> Refusal | None:
-        delta = self._cut(event.delta)
+    def _process_refusal(self, event: Refusal) -> Refusal | None:
+        delta = self._apply_token_limit(event.delta)
         if not delta:
             return None
         self._refusals.append(delta)
         return Refusal(delta)
 
-    def _take_call(self, event: CallDelta) -> CallDelta | None:
-        arguments = self._cut(event.arguments)
+    def _process_call(self, event: CallDelta) -> CallDelta | None:
+        arguments = self._apply_token_limit(event.arguments)
         if event.index == len(self._calls):
             self._calls.append(ToolCall(event.id, event.name, arguments))
         elif arguments:
@@ -136,15 +136,15 @@ class Reply:
             return None
         return replace(event, arguments=arguments)
 
-    def _cut(self, delta: str) -> str:
-        """As much of it as the token limit lets pass."""
-        delta, cut = self._budget.take(delta)
-        if cut:
+    def _apply_token_limit(self, delta: str) -> str:
+        """The part of `delta` that is within the token limit."""
+        delta, is_exceeded = self._budget.feed(delta)
+        if is_exceeded:
             self.finish_reason = "length"
         return delta
 
-    async def whole(self) -> None:
-        """Wait for the end of the reply. Raises what `deltas` raises."""
+    async def wait_for_end(self) -> None:
+        """Run to the end of the reply, in place of `deltas`. Raises what `deltas` raises."""
         async for _ in self.deltas():
             pass
 
@@ -164,13 +164,13 @@ class Reply:
         return self._calls
 
     def steps(self) -> Sequence[Step]:
-        """The Cat's own steps so far, where the run was asked for them."""
+        """The Cat's own steps so far; none unless the run has `with_steps`."""
         return self._steps
 
     async def aclose(self) -> None:
-        """End the run. The LLM's connection is closed when this returns."""
-        if self._first is not None:
-            self._first.cancel()
-            await asyncio.gather(self._first, return_exceptions=True)
+        """End the run. The connection to the LLM is closed when this returns."""
+        if self._first_deltas is not None:
+            self._first_deltas.cancel()
+            await asyncio.gather(self._first_deltas, return_exceptions=True)
         await self._deltas.aclose()
         await self._events.aclose()

@@ -1,4 +1,4 @@
-"""What a client asks for, in words that no API resource owns."""
+"""A request for one generation, independent of the API resource that it came from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,25 +6,33 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..conversation.builder import ParsedConversation
-from ..domain.conversation import Functions, JsonFormat, Kind
+from ..domain.conversation import Audio, Capability, File, Functions, Image, JsonFormat
 from ..errors import invalid
 from ..hosts.port import Cancellation
 from ..runtime import runtime
-from .json_schema import SchemaRefused, check_schema
+from .json_schema import InvalidSchema, check_schema
 from .model_names import resolve_model
 
 if TYPE_CHECKING:
     from ...settings import Settings
 
+CAPABILITY_NAMES: Mapping[Capability, str] = {
+    Image: "images",
+    Audio: "audio",
+    File: "files",
+    Functions: "functions",
+}
+"""For error messages."""
+
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A valid request for one generation: all that can be checked before anything runs has been checked.
+    """A validated request for one generation.
 
-    `id`: of the response. `requested_model`: the client's name for the model; `model`: the Cat's id of it. `stream`:
-    whether the client wants a stream. `max_tokens`: the limits of the reply's length that the client names, in
-    tokens; None, 0 and less are no limit. `stops`: stop sequences. `uses_stored_conversation`: whether the Cat's
-    stored conversation is continued. The other fields are as in `Run`.
+    `id`: of the response. `requested_model`: the client's name for the model. `model`: the Cat's id of it. `stream`:
+    whether the client requested a stream. `max_tokens`: limits of the reply's length, of which the smallest counts;
+    None and values below 1 are no limit. `uses_stored_conversation`: whether the request continues the conversation
+    that the Cat stores. For the other fields see `Run`.
     """
 
     id: str
@@ -36,14 +44,14 @@ class GenerationRequest:
     format: JsonFormat | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: Sequence[int | None] = ()
-    stops: Sequence[str] = ()
+    stop_sequences: Sequence[str] = ()
     uses_stored_conversation: bool = False
     remember: bool = True
     cancellation: Cancellation = field(default_factory=Cancellation)
 
 
 def new_id(prefix: str) -> str:
-    """An id as OpenAI writes it: `chatcmpl-…`, `resp_…`."""
+    """A unique id in OpenAI's form, such as `chatcmpl-…` or `resp_…`."""
     return prefix + uuid4().hex
 
 
@@ -57,23 +65,22 @@ async def resolve_capable_model(
     functions_path: str,
     schema_path: str,
 ) -> str:
-    """The id of the requested model, which takes all that the request has.
+    """The id of the requested model, which supports everything in the request.
 
-    `functions_path`, `schema_path`: where in the request the functions and the schema of the reply stand. Raises
-    `ModelNotFound`, and `InvalidRequest` for a schema that no reply could be checked against and for what the Cat's
-    LLM does not take.
+    `functions_path`, `schema_path`: of the functions and of the JSON schema in the request. Raises `ModelNotFound`, and
+    `InvalidRequest` for a schema that cannot be used and for what the Cat's LLM does not support.
     """
     if format is not None and format.schema is not None:
         try:
             await check_schema(format.schema)
-        except SchemaRefused as problem:
-            raise invalid(schema_path, str(problem)) from problem
+        except InvalidSchema as error:
+            raise invalid(schema_path, str(error)) from error
     model = resolve_model(requested_model, settings)
-    kinds: dict[Kind, str] = dict(parsed.kinds)
+    capabilities: dict[Capability, str] = dict(parsed.capabilities)
     if functions:
-        kinds[Functions] = functions_path
-    for kind, path in kinds.items():
-        if not await runtime.host.takes(model, kind):
-            message = f"the LLM of this Cat takes no {kind.__name__.lower()}; leave it out"
+        capabilities[Functions] = functions_path
+    for capability, path in capabilities.items():
+        if not await runtime.host.takes(model, capability):
+            message = f"the Cat's LLM does not support {CAPABILITY_NAMES[capability]}; leave it out"
             raise invalid(path, message, "unsupported_parameter")
     return model

@@ -1,43 +1,40 @@
-"""Ending a growing text where one of the client's stop sequences begins."""
+"""Cutting a streamed text at the client's stop sequences."""
 
 from collections.abc import Sequence
 
 
 class StopSequences:
-    """Lets a text pass that comes in pieces, up to the first stop sequence, whatever the pieces are.
+    """Cuts a text that arrives in pieces before its first stop sequence.
 
-    First is the sequence that is complete first, as for an LLM that looks after each token. What may be the
-    beginning of one is held back until it is known not to be.
+    The first one is the one that ends first, as in an LLM that checks after each token. Text that may be the beginning
+    of a stop sequence is held back until it is certain that it is not.
     """
 
     def __init__(self, sequences: Sequence[str]) -> None:
         self._sequences = sequences
-        self._held = ""
+        self._held_back = ""
 
-    def take(self, piece: str) -> tuple[str, bool]:
-        """As much of the text as may pass now, and whether it has met a stop sequence."""
+    def feed(self, piece: str) -> tuple[str, bool]:
+        """Returns the text that can be sent now, and whether a stop sequence was found."""
         if not self._sequences:
             return piece, False
-        text = self._held + piece
-        self._held = ""
+        text = self._held_back + piece
+        self._held_back = ""
         found = [(start + len(sequence), start) for sequence in self._sequences if (start := text.find(sequence)) >= 0]
         if found:
             return text[: min(found)[1]], True
-        held = self._beginning_at_the_end(text)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held], False
+        end = len(text) - max(_overlap(text, sequence) for sequence in self._sequences)
+        self._held_back = text[end:]
+        return text[:end], False
 
-    def rest(self) -> str:
-        """What was held back, when the text has ended."""
-        held, self._held = self._held, ""
-        return held
-
-    def _beginning_at_the_end(self, text: str) -> int:
-        """Length of the longest end of `text` that a sequence begins with."""
-        return max(_overlap(text, sequence) for sequence in self._sequences)
+    def flush(self) -> str:
+        """Returns the text that was held back, after the last piece."""
+        text, self._held_back = self._held_back, ""
+        return text
 
 
 def _overlap(text: str, sequence: str) -> int:
+    """Length of the longest suffix of `text` that is a prefix of `sequence`."""
     start = text.find(sequence[0], max(0, len(text) - len(sequence) + 1))
     while start >= 0:
         if sequence.startswith(text[start:]):

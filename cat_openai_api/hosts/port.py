@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from starlette.requests import HTTPConnection
 
-from ..domain.conversation import Conversation, Functions, JsonFormat, Kind
+from ..domain.conversation import Capability, Conversation, Functions, JsonFormat
 from ..domain.events import Event
 from ..domain.people import Access, Caller, Person
 from ..wire.json import encode
@@ -128,7 +128,7 @@ class Host(ABC):
         """Whether an active plugin may change a reply after the LLM has finished it."""
 
     @abstractmethod
-    async def takes(self, model: str, kind: Kind) -> bool:
+    async def takes(self, model: str, kind: Capability) -> bool:
         """Whether that kind of thing reaches the Cat's LLM, or another part of the Cat that is there for it."""
 
     @abstractmethod

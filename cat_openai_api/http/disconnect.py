@@ -1,4 +1,4 @@
-"""Work for a client that is cancelled when the client closes its connection."""
+"""Cancelling the work for a request when its client closes the connection."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,37 +10,41 @@ from starlette.types import Message
 T = TypeVar("T")
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection before its response was ready."""
 
 
 async def cancel_on_disconnect(request: Request, work: Awaitable[T], timeout: float | None = None) -> T:
-    """The result of `work`, which is cancelled as soon as the client has disconnected (raises `ClientGone`).
+    """Await `work` and return its result. Raises `ClientDisconnected` and what `work` raises.
 
-    `timeout`: raises TimeoutError after so many seconds; a task that was given as `work` goes on. The request's body
-    must have been read before: the next message of the connection is then its end.
+    If the client disconnects first, `work` is cancelled. After `timeout` seconds TimeoutError is raised; a task that
+    was passed as `work` goes on then. The body of the request must have been read before.
     """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_wait_for_disconnect(request))
-    done: set[asyncio.Future[Any]] = {leaving}
+    task = asyncio.ensure_future(work)
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(request))
+    # The value of `done` if this coroutine is cancelled: the work is cancelled as well then.
+    done: set[asyncio.Future[Any]] = {disconnect}
     try:
-        done, _ = await asyncio.wait([working, leaving], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([task, disconnect], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        left = leaving in done and not working.done()
-        leaving.cancel()
-        if left:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-    if left:
-        raise ClientGone
+        is_disconnected = disconnect in done and not task.done()
+        disconnect.cancel()
+        if is_disconnected:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    if is_disconnected:
+        raise ClientDisconnected
     if not done:
         raise TimeoutError
-    return working.result()
+    return task.result()
 
 
 def is_disconnect(error: Exception) -> bool:
-    """Whether the client is gone. FastAPI makes an HTTPException of what is raised while it reads the body."""
-    return isinstance(error, (ClientGone, ClientDisconnect)) or isinstance(error.__cause__, ClientDisconnect)
+    """Whether `error` means that the client has disconnected.
+
+    FastAPI wraps errors that are raised while it reads the body in an HTTPException.
+    """
+    return isinstance(error, (ClientDisconnected, ClientDisconnect)) or isinstance(error.__cause__, ClientDisconnect)
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -26,7 +26,7 @@ MAX_BODY_MEGABYTES = 32
 MAX_BODY_BYTES = MAX_BODY_MEGABYTES * 1024 * 1024
 
 BLOCKING_BYTES = 256 * 1024
-"""A body longer than this (some 5 ms of work) is parsed in a thread."""
+"""Longer bodies are parsed in a thread: the work takes more than about 5 ms."""
 
 CONTEXT = "openai_api"
 """Key of the `RequestContext` in the ASGI scope."""
@@ -34,9 +34,10 @@ CONTEXT = "openai_api"
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What belongs to a request from its first to its last ASGI message.
+    """The state of a request from its first to its last ASGI message.
 
-    `response_headers`: added to the response, whatever it will be, unless it has a header of that name.
+    `response_headers`: added to the response unless it has a header of the same name. They are set on error responses
+    too.
     """
 
     record: RequestRecord
@@ -48,7 +49,7 @@ class RequestContext:
         return cls(record, {"x-request-id": record.request_id})
 
     def wrap(self, send: Send) -> Send:
-        """An ASGI `send` that adds the response headers and notes the status. It runs for every token."""
+        """An ASGI `send` that adds the response headers and records the status. It runs for every token."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -62,10 +63,10 @@ class RequestContext:
 
 
 class ApiRequest(Request):
-    """A request whose caller the host has authenticated, unless the route is open to all.
+    """A request to one of the plugin's routes, with its caller and settings.
 
-    `settings`: those in force for this request, read once; only where there is a caller. `parsed_body`: the JSON,
-    once it was read.
+    `settings`: read once for the request; available after `authenticate`. `parsed_body`: the decoded JSON, available
+    after `json`.
     """
 
     settings: "Settings"
@@ -82,11 +83,11 @@ class ApiRequest(Request):
     @property
     def caller(self) -> Caller:
         if self._caller is None:
-            raise RuntimeError("This route is open to all: nobody was authenticated.")
+            raise RuntimeError("The route needs no credentials, so there is no caller.")
         return self._caller
 
     async def authenticate(self, access: Access) -> None:
-        """Raises `InvalidApiKey` or `InsufficientPermissions`."""
+        """Set `caller` and `settings`. Raises `InvalidApiKey` or `InsufficientPermissions`."""
         self._caller = await runtime.host.authenticate(self, access)
         self.settings = await runtime.host.settings()
         self.record.debug = self.settings.debug_mode
@@ -97,21 +98,22 @@ class ApiRequest(Request):
         return resolve_end_user(self.caller, name, self.headers, self.settings, runtime.host)
 
     async def admit(self, person: Person, generations: int = 1) -> Callable[[], None]:
-        """Let the request in for `person` and count it. Call what is returned when the request has been answered.
+        """Admit the request for `person`, see `Admission.admit`.
 
-        `generations`: see `Admission.admit`. Raises `Overloaded` or `RateLimitExceeded`.
+        Returns the function that releases the slots of the concurrency limit; call it when the request has ended.
+        Raises `Overloaded` or `RateLimitExceeded`.
         """
         admitted = await runtime.admission.admit(person, self.settings, self._route.bucket, generations)
         self.response_headers.update(admitted.headers)
         return admitted.release
 
     async def add_rate_limit_headers(self) -> None:
-        """Those of the caller, for a request that ends before its end user is known."""
+        """Add the headers for the caller, which a request keeps that ends before its end user is resolved."""
         person, bucket = self.caller.person, self._route.bucket
         self.response_headers.update(await runtime.admission.rate_limit_headers(person, self.settings, bucket))
 
     async def body(self) -> bytes:
-        """The whole body; no more of it is read than it may have. Raises `RequestTooLarge` or `RequestTooSlow`."""
+        """The whole body. At most `MAX_BODY_BYTES` are read. Raises `RequestTooLarge` or `RequestTooSlow`."""
         if not hasattr(self, "_body"):
             seconds = self.settings.request_timeout
             try:
@@ -134,12 +136,12 @@ class ApiRequest(Request):
         return b"".join(chunks)
 
     async def json(self) -> Any:
-        """Raises `InvalidRequest`, and what `body` raises."""
+        """The decoded body. Raises `InvalidRequest`, and what `body` raises."""
         body = await self.body()
         try:
             self.parsed_body = await _decode(body, self._route.max_values)
         except ValueError as error:
-            raise InvalidRequest(f"The request's body is not valid JSON: {error}.", code="invalid_json") from error
+            raise InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from error
         return self.parsed_body
 
 

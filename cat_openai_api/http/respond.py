@@ -1,4 +1,4 @@
-"""From generation requests to the HTTP response: whole, or a stream of events."""
+"""Running generation requests and sending the HTTP response: one JSON object, or a stream of events."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -15,8 +15,11 @@ from .request import ApiRequest, json_response
 from .streamer import EventStream
 
 FIRST_EVENT_TIMEOUT = 5.0
-"""Seconds. A stream begins with the first event of its run, so that what fails before it keeps its HTTP status; but
-it begins after this time at the latest, so that comments keep the connection open while the Cat thinks."""
+"""Seconds that a response with a stream waits for the first event of its run.
+
+An error before that event has its own HTTP status. After this time the stream begins without an event, so that
+keep-alive comments can be sent while the LLM works.
+"""
 
 
 async def respond(
@@ -25,20 +28,20 @@ async def respond(
     http_request: ApiRequest,
     create_renderer: Callable[[Sequence[Generation]], Renderer],
 ) -> Response:
-    """Generate for `person`, one after the other, and render all of it in one response.
+    """Run `requests` for `person`, one after the other, and render all replies in one response.
 
-    `requests`: at least one; they agree in their model, in `stream` and in what they do with a stored conversation.
-    Each counts for the concurrency limit. Raises `Overloaded`, `RateLimitExceeded`, `InvalidRequest` for an image
-    that cannot be fetched, and what `Reply.deltas` raises.
+    `requests`: at least one; all with the same `model`, `stream` and `uses_stored_conversation`. Each takes a slot of
+    the concurrency limit. Raises `Overloaded`, `RateLimitExceeded`, `InvalidRequest` for an image that cannot be
+    downloaded, and what `Reply.deltas` raises.
     """
     first, settings, record = requests[0], http_request.settings, http_request.record
     record.model = first.model
     record.stream = first.stream
-    async with AsyncExitStack() as closing:
-        closing.callback(await http_request.admit(person, len(requests)))
+    async with AsyncExitStack() as stack:
+        stack.callback(await http_request.admit(person, len(requests)))
         stored = None
         if first.uses_stored_conversation:
-            opening = closing.enter_async_context(runtime.conversations.open(person, first.model))
+            opening = stack.enter_async_context(runtime.conversations.open(person, first.model))
             stored = await cancel_on_disconnect(http_request, opening)
         context = http_request.caller.context
         generations = [
@@ -48,10 +51,10 @@ async def respond(
             for request in requests
         ]
         renderer = create_renderer(generations)
-        closing.push_async_callback(renderer.aclose)
+        stack.push_async_callback(renderer.aclose)
         if not first.stream:
-            return json_response(await cancel_on_disconnect(http_request, renderer.whole()))
+            return json_response(await cancel_on_disconnect(http_request, renderer.render()))
         with suppress(TimeoutError):
             await cancel_on_disconnect(http_request, generations[0].reply.start(), timeout=FIRST_EVENT_TIMEOUT)
         events = renderer.events(live=settings.enable_streaming)
-        return EventStream(events, renderer.failed, closing.pop_all().aclose, record)
+        return EventStream(events, renderer.error_events, stack.pop_all().aclose, record)

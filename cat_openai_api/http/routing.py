@@ -1,10 +1,10 @@
-"""The plugin's routes: who may call, how large a body may be, errors in OpenAI's shape, the record of each request.
+"""Registering the plugin's routes: authentication, errors in OpenAI's format, the record of each request.
 
-A route's function runs only for a caller that is allowed to call it, with a valid body. Whatever is raised before it
-or in it becomes an error response here.
+The function of a route is called only for a caller with the required permission and with a valid body. Exceptions
+raised before it or in it become error responses here.
 
-Modules of a plugin that was switched off and on must not meet those of before. The Cat forgets the modules but keeps
-their packages, and `from package import module` finds the old module there: import names, not modules.
+When the plugin is switched off and on, the Cat removes its modules from `sys.modules` but keeps its packages, and
+`from package import module` then finds the old module. So the plugin imports names only, never modules.
 """
 
 import sys
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from ..access.rate_limiter import BUCKET
+from ..access.rate_limiter import DEFAULT_BUCKET
 from ..domain.people import Access
 from ..errors import ErrorReply, HostIncompatible, InternalError, error_for
 from ..hosts.current import endpoint
@@ -33,38 +33,39 @@ from .request import CONTEXT, ApiRequest, RequestContext
 PREFIX = "/custom"
 
 
-NOTHING_TO_START = APIRouter().lifespan_context
-"""In place of a router's own lifespan, which holds the router and its routes."""
+EMPTY_LIFESPAN = APIRouter().lifespan_context
+"""Replaces the lifespan of a router, which has a reference to the router and its routes."""
 
 
 class ApiRoute(APIRoute):
     """A route that anybody may call.
 
-    `bucket`: requests of each are counted apart. `max_values`: of a body, see `decode`.
+    `access`: the required permission; None where no credentials are needed. `bucket`: of the rate limit. `max_values`:
+    of the body, see `decode`.
     """
 
     access: ClassVar[Access | None] = None
-    bucket: ClassVar[str] = BUCKET
+    bucket: ClassVar[str] = DEFAULT_BUCKET
     max_values: ClassVar[int] = MAX_VALUES
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Routes of a plugin that was switched off or replaced match nothing.
+        """Match nothing after the plugin was switched off or replaced.
 
-        Cats before 2.0.23 leave them in the application under current FastAPI versions.
+        Cats before 2.0.23 leave its routes in the application with current versions of FastAPI.
         """
         if getattr(sys.modules.get(__name__), "ApiRoute", None) is not ApiRoute:
             return Match.NONE, {}
         return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Its record begins and ends here, whichever way the request ends."""
+        """Handle a request. Its record begins and ends here."""
         context = RequestContext.create(self.path)
         scope = {**scope, CONTEXT: context}
         send = context.wrap(send)
         try:
             await super().handle(scope, receive, send)
         except HTTPException as error:
-            # Starlette raises it for the wrong method, before the handler below is called.
+            # Starlette raises it for an unsupported method, before the handler below is called.
             await error_response(error, ApiRequest(scope, receive))(scope, receive, send)
         finally:
             if self.access is Access.WRITE:
@@ -115,11 +116,15 @@ def _route(
     path: str,
     *,
     access: Access | None,
-    bucket: str = BUCKET,
+    bucket: str = DEFAULT_BUCKET,
     max_values: int = MAX_VALUES,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate a function as a route; `bucket`, `max_values`: see `ApiRoute`; `options` are FastAPI's."""
+    """A decorator that registers a function as a route.
+
+    `register`: a method of the Cat's decorator `endpoint`. `access`, `bucket`, `max_values`: see `ApiRoute`. `options`:
+    arguments of FastAPI's decorators.
+    """
     base = _ROUTES[access]
     route_class = type(base.__name__, (base,), {"bucket": bucket, "max_values": max_values})
     decorate = register(
@@ -131,28 +136,30 @@ def _route(
         **options,
     )
 
-    def registered(function: Callable[..., Any]) -> Any:
+    def decorator(function: Callable[..., Any]) -> Any:
         route = decorate(function)
         if isinstance(route, APIRouter):
-            # Cat 2's. The application keeps the lifespan of each router that it was ever given.
-            route.lifespan_context = NOTHING_TO_START
+            # Of Cat 2. The application keeps the lifespans of all routers that were ever included in it.
+            route.lifespan_context = EMPTY_LIFESPAN
         return route
 
-    return registered
+    return decorator
 
 
-def _forget_former_modules() -> None:
-    """Empty the caches of FastAPI and of typing: what is in them of routes, models and types keeps all modules of
-    the plugin as it was before it was switched off and on.
+def _clear_caches() -> None:
+    """Clear the caches of FastAPI and of typing.
+
+    After the plugin was switched off and on they refer to routes, models and types of its former modules, which could
+    not be garbage-collected.
     """
-    fastapis = [module for name, module in [*sys.modules.items()] if name.startswith("fastapi.")]
-    cached = [thing for module in fastapis for thing in vars(module).values()]
-    for clear in [getattr(thing, "cache_clear", None) for thing in cached] + getattr(typing, "_cleanups", []):
+    modules = [module for name, module in [*sys.modules.items()] if name.startswith("fastapi.")]
+    members = [member for module in modules for member in vars(module).values()]
+    for clear in [getattr(member, "cache_clear", None) for member in members] + getattr(typing, "_cleanups", []):
         if clear:
             clear()
 
 
-_forget_former_modules()
+_clear_caches()
 
 
 get = partial(_route, endpoint.get)
@@ -167,20 +174,23 @@ def _require_compatible_host() -> None:
 
 
 def error_response(error: Exception, request: ApiRequest) -> Response:
-    shown = error_for(error, request.parsed_body)
-    if shown is None:
-        runtime.host.log_error(f"OpenAI API: a defect in {request.scope['route'].path} ({request.record.request_id})")
-        shown = InternalError()
-    request.record.error = shown
+    """The response for an exception. An unexpected one is logged; called in an `except` block, with its traceback."""
+    api_error = error_for(error, request.parsed_body)
+    if api_error is None:
+        runtime.host.log_error(
+            f"OpenAI API: internal error in {request.scope['route'].path} ({request.record.request_id})"
+        )
+        api_error = InternalError()
+    request.record.error = api_error
     return Response(
-        encode(shown.body()),
-        shown.status,
-        shown.headers,
+        encode(api_error.body()),
+        api_error.status,
+        api_error.headers,
         media_type="application/json",
     )
 
 
 def _with_json_body(scope: Scope) -> Scope:
-    """The body is JSON, whatever a client's Content-Type says (curl's says it is a form)."""
+    """Have FastAPI parse the body as JSON, whatever its Content-Type: by default curl sends that of a form."""
     headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
     return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}

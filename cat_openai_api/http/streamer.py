@@ -1,4 +1,4 @@
-"""The response to a request with `stream: true`: server-sent events, with comments that keep the connection open."""
+"""The response to a request with `stream: true`: server-sent events, and comments that keep the connection open."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,42 +7,43 @@ from contextlib import suppress
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ApiError, InternalError, UpstreamError, error_for
-from ..packages import ensure
+from ..packages import ensure_installed
 from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 
-# Cat 2 has it. Cat 1.9 has not, and with 3.0.4 or later it would not start again: those bring another Starlette.
-ensure("sse_starlette", "sse-starlette>=2.2,<3.0.4")
+# Part of Cat 2, but not of Cat 1.9, which 3.0.4 and later break: they install a version of Starlette that its FastAPI
+# does not support.
+ensure_installed("sse_starlette", "sse-starlette>=2.2,<3.0.4")
 
 from sse_starlette import EventSourceResponse, ServerSentEvent  # noqa: E402
 
 KEEP_ALIVE_INTERVAL = 5
-"""Seconds between two comments. Proxies cut a silent connection after 30 to 60 seconds."""
+"""Seconds between two comments. Proxies close a connection without data after 30 to 60 seconds."""
 
 SEND_TIMEOUT = 120.0
-"""Seconds that a client may read nothing of what is sent to it. Then its stream is given up."""
+"""Seconds after which a stream is aborted if its client does not read."""
 
 SHUTDOWN_SEND_TIMEOUT = 1.0
-"""Seconds that the last event of a stream may take when the server shuts down."""
+"""Seconds for sending the last event of a stream when the server shuts down."""
 
 
 class EventStream(EventSourceResponse):
     """A stream of events.
 
-    `events` yields whole events as bytes. `failed` makes of an error all that a stream which fails ends with. `close`
-    ends what produces the events; it is awaited whichever way the stream ends, also when it never began. `record`
-    gets the error of a stream that fails.
+    `events`: yields complete events as bytes. `error_events`: encodes an error as the last events of the stream.
+    `close`: releases the source of the events; it is awaited when the stream ends, also if the stream has never begun.
+    `record`: its `error` is set if the stream fails.
     """
 
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
-        failed: Callable[[ApiError], bytes],
+        error_events: Callable[[ApiError], bytes],
         close: Callable[[], Awaitable[None]],
         record: RequestRecord,
     ) -> None:
-        self._events = _guarded(events, failed, record)
-        self._failed = failed
+        self._events = _with_error_events(events, error_events, record)
+        self._error_events = error_events
         self._close = close
         self._record = record
         super().__init__(
@@ -60,33 +61,33 @@ class EventStream(EventSourceResponse):
                 if self.active:
                     await self._send_shutdown_error(send)
             except Exception:
-                # A client that does not read: nothing else can be said to it.
-                runtime.host.log_error("OpenAI API: a stream could not be sent to its end")
+                # The client does not read, or the connection broke, so no error can be sent.
+                runtime.host.log_error("OpenAI API: a stream could not be sent completely")
             finally:
                 await self._events.aclose()
                 await self._close()
 
     async def _send_shutdown_error(self, send: Send) -> None:
-        """sse-starlette has cut the stream, as the server is about to stop."""
+        """Complete a stream that sse-starlette has ended because the server is shutting down."""
         self._record.error = UpstreamError("The Cat is shutting down.")
-        rest = self._failed(self._record.error)
+        rest = self._error_events(self._record.error)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(send({"type": "http.response.body", "body": rest}), SHUTDOWN_SEND_TIMEOUT)
 
 
-async def _guarded(
-    events: AsyncGenerator[bytes, None], failed: Callable[[ApiError], bytes], record: RequestRecord
+async def _with_error_events(
+    events: AsyncGenerator[bytes, None], error_events: Callable[[ApiError], bytes], record: RequestRecord
 ) -> AsyncGenerator[bytes, None]:
-    """The status is out, so what goes wrong now is one more event; either way the stream has its end."""
+    """`events`, followed by error events if an exception is raised: the HTTP status has been sent already."""
     try:
         async for data in events:
             yield data
     except Exception as error:
-        shown = error_for(error)
-        if shown is None:
-            runtime.host.log_error("OpenAI API: a stream failed")
-            shown = InternalError()
-        record.error = shown
-        yield failed(shown)
+        api_error = error_for(error)
+        if api_error is None:
+            runtime.host.log_error("OpenAI API: internal error in a stream")
+            api_error = InternalError()
+        record.error = api_error
+        yield error_events(api_error)
     finally:
         await events.aclose()

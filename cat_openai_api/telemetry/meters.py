@@ -1,18 +1,21 @@
-"""What Prometheus reads: names, labels and buckets. No label has a value that a client makes up."""
+"""The Prometheus metrics: names, labels and buckets. No label has a value that a client can choose."""
 
 from ..domain.usage import Usage
 
-FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
+TIME_TO_FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 DURATION_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
-"""In seconds."""
+"""Upper bounds in seconds."""
 
 
 class Meters:
-    """All numbers of this plugin, from zero on, in a registry of their own: the process-wide one would still hold
-    those of before the plugin was switched off and on. Raises ImportError."""
+    """All metrics of the plugin, in a registry of their own.
+
+    The registry of the process would keep the metrics of an earlier instance after the plugin was switched off and on.
+    Creating an instance raises ImportError if prometheus-client is not installed.
+    """
 
     def __init__(self) -> None:
-        from prometheus_client import (  # noqa: PLC0415  it is there only where metrics are wanted
+        from prometheus_client import (  # noqa: PLC0415  installed only where the setting is on
             CONTENT_TYPE_LATEST,
             CollectorRegistry,
             Counter,
@@ -26,39 +29,37 @@ class Meters:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "openai_api_requests",
-            "Requests that have ended. Outcomes: ok; refused, before the Cat was asked; failed; gone, the client "
-            "left before the end.",
+            "Requests that have ended. Outcomes: ok; refused, with a 4xx error or 503 overloaded; failed, with another "
+            "error; gone, disconnected by the client before the end.",
             ["route", "outcome"],
             registry=registry,
         )
-        self._refused = Counter(
-            "openai_api_refused", "Refused requests by the code of their error.", ["code"], registry=registry
-        )
+        self._refused = Counter("openai_api_refused", "Refused requests by error code.", ["code"], registry=registry)
         self._rate_limited = Counter(
             "openai_api_rate_limited", "Requests refused by the rate limit.", registry=registry
         )
         self._duration = Histogram(
             "openai_api_request_duration_seconds",
-            "From a request to the end of its reply, refused ones left out.",
+            "Time from a request to the end of its response, without refused requests.",
             ["route"],
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
-        self._first_token = Histogram(
+        self._time_to_first_token = Histogram(
             "openai_api_time_to_first_token_seconds",
-            "From a request to the first of its reply that the client may have.",
-            buckets=FIRST_TOKEN_BUCKETS,
+            "Time from a request to the first part of its reply that can be sent.",
+            buckets=TIME_TO_FIRST_TOKEN_BUCKETS,
             registry=registry,
         )
         self._tokens = Counter(
             "openai_api_tokens",
-            "Tokens, where the LLM reported them or the reply had to tell them.",
+            "Tokens that the LLM reported, or that were counted for the usage in a response.",
             ["kind"],
             registry=registry,
         )
-        self.streams_open = Gauge("openai_api_streams_open", "Streams that are being sent.", registry=registry)
+        self.streams_open = Gauge("openai_api_streams_open", "Streams that are open.", registry=registry)
 
-    def count(
+    def count_request(
         self,
         *,
         route: str,
@@ -68,7 +69,11 @@ class Meters:
         time_to_first_token: float | None,
         usage: Usage | None,
     ) -> None:
-        """Count a request that has ended; `code`: of its error, if any."""
+        """Count a request that has ended.
+
+        `code`: of its error; ignored unless the outcome is "refused". `seconds`: from the request to the end of its
+        response.
+        """
         self._requests.labels(route, outcome).inc()
         if outcome == "refused":
             self._refused.labels(code).inc()
@@ -77,11 +82,11 @@ class Meters:
         else:
             self._duration.labels(route).observe(seconds)
         if time_to_first_token is not None:
-            self._first_token.observe(time_to_first_token)
+            self._time_to_first_token.observe(time_to_first_token)
         if usage is not None:
             self._tokens.labels("prompt").inc(usage.prompt)
             self._tokens.labels("completion").inc(usage.completion)
 
     def exposition(self) -> tuple[bytes, str]:
-        """All of it in Prometheus' text format, and its content type."""
+        """All metrics in Prometheus' text format, and its content type."""
         return self._generate(self._registry), self._content_type

@@ -1,4 +1,4 @@
-"""Whether requests are counted, and where the counts are."""
+"""Switching the metrics on and off."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..domain.log import Log
 from ..errors import MetricsUnavailable
-from ..packages import ensure
+from ..packages import ensure_installed
 from .meters import Meters
 
 if TYPE_CHECKING:
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 REQUIREMENT = "prometheus-client>=0.17,<1"
 
 INSTALL_TIMEOUT = 5.0
-"""Seconds that a response waits for the package to be installed. Prometheus itself gives up after ten."""
+"""Seconds that a request for the metrics waits while prometheus-client is installed. Prometheus waits ten seconds."""
 
-RETRY_SECONDS = 300.0
-"""Between two attempts to install it."""
+RETRY_INTERVAL = 300.0
+"""Seconds between two attempts to install prometheus-client."""
 
 
 class Metrics:
-    """`meters` is None while the setting is off, and until prometheus-client is there."""
+    """The metrics while the setting `metrics` is on.
+
+    `meters`: None while the setting is off and until prometheus-client is installed.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -33,9 +36,9 @@ class Metrics:
         self._next_attempt = 0.0
 
     def apply(self, settings: "Settings") -> None:
-        """Start or stop counting. Call it with the settings of each request; it never waits.
+        """Start or stop counting. To be called with the settings of each request; does not block.
 
-        Where prometheus-client is missing, its installation begins beside the request.
+        If prometheus-client is missing, it is installed in the background.
         """
         if not settings.metrics:
             self.meters, self._starting, self._next_attempt = None, None, 0.0
@@ -45,19 +48,19 @@ class Metrics:
     async def _start(self) -> None:
         meters, problem = None, ""
         try:
-            meters = await asyncio.to_thread(_installed_meters)
-        except Exception as error:  # whatever a package may raise: the API goes on without it
+            meters = await asyncio.to_thread(_create_meters)
+        except Exception as error:  # also what the import raises: the API works without metrics
             problem = f"{type(error).__name__}: {error}"
         if self._starting is not asyncio.current_task():
-            return  # switched off in the meantime
+            return  # the setting was switched off in the meantime
         self.meters, self._starting = meters, None
         if meters is None:
-            self._next_attempt = time.monotonic() + RETRY_SECONDS
-            self._log.log_error(f"OpenAI API: no metrics without the package {REQUIREMENT}: {problem}")
+            self._next_attempt = time.monotonic() + RETRY_INTERVAL
+            self._log.log_error(f"OpenAI API: the package {REQUIREMENT} for metrics cannot be installed: {problem}")
 
     @contextmanager
     def open_stream(self) -> Iterator[None]:
-        """Counts a stream as open within the `with` block."""
+        """Count a stream as open within the `with` block."""
         meters = self.meters
         if meters is not None:
             meters.streams_open.inc()
@@ -73,23 +76,23 @@ class Metrics:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
 
-    async def ready(self) -> Meters:
-        """Raises `MetricsUnavailable`."""
+    async def wait_until_ready(self) -> Meters:
+        """The meters, after waiting up to `INSTALL_TIMEOUT` for prometheus-client. Raises `MetricsUnavailable`."""
         if self._starting is not None:
             await asyncio.wait([self._starting], timeout=INSTALL_TIMEOUT)
         if self.meters is not None:
             return self.meters
         if self._starting is not None:
             raise MetricsUnavailable(
-                "Metrics need the package prometheus-client, which is being installed. Try again in a moment.",
+                "The package prometheus-client, which metrics need, is being installed. Try again in a moment.",
                 headers={"Retry-After": f"{INSTALL_TIMEOUT:.0f}"},
             )
         raise MetricsUnavailable(
-            "Metrics need the package prometheus-client, which is missing and cannot be installed: see the Cat's "
-            f'log. Run `pip install "{REQUIREMENT}"` in its environment, then switch metrics off and on.'
+            "The package prometheus-client, which metrics need, cannot be installed. The Cat's log has the details. "
+            f'Run `pip install "{REQUIREMENT}"` in the Cat\'s environment, then switch the setting off and on.'
         )
 
 
-def _installed_meters() -> Meters:
-    ensure("prometheus_client", REQUIREMENT)
+def _create_meters() -> Meters:
+    ensure_installed("prometheus_client", REQUIREMENT)
     return Meters()

@@ -1,18 +1,18 @@
-"""Cutting a growing text where its token limit is reached."""
+"""Cutting a streamed text at its token limit."""
 
 import unicodedata
 
 from .vocabulary import Tokenizer
 
 MAX_TAIL_LENGTH = 4_000
-"""Characters without a sure boundary after which one is assumed, at the price of a token more or less."""
+"""Characters without a token boundary after which one is assumed. The count may then be off by one token."""
 
 
 class TokenBudget:
-    """Lets a text pass that comes in pieces, up to `limit` tokens of the whole; 0 is no limit.
+    """Cuts a text that arrives in pieces after `limit` tokens; 0 is no limit.
 
-    What is certain to stay as it is has been counted once; only the tail behind the last sure boundary is
-    counted again with each piece.
+    How a text splits into tokens depends on what follows it, up to the next certain token boundary. The text before the
+    last such boundary is counted once; only the tail after it is counted again with each piece.
     """
 
     def __init__(self, limit: int, tokenizer: Tokenizer) -> None:
@@ -23,20 +23,20 @@ class TokenBudget:
         self._counted = 0
         self._tail = ""
 
-    def take(self, piece: str) -> tuple[str, bool]:
-        """As much of `piece` as may pass, and whether the limit has cut it."""
+    def feed(self, piece: str) -> tuple[str, bool]:
+        """Returns the part of `piece` that is within the limit, and whether the limit was exceeded."""
         if not self._limit:
             return piece, False
-        # Of a long piece, no more than may pass is counted.
+        # A long piece is counted in parts, so that nothing after the limit is counted.
         for start in range(0, len(piece), MAX_TAIL_LENGTH):
-            passed, cut = self._take(piece[start : start + MAX_TAIL_LENGTH])
-            if cut:
+            passed, is_exceeded = self._feed(piece[start : start + MAX_TAIL_LENGTH])
+            if is_exceeded:
                 return piece[:start] + passed, True
         return piece, False
 
-    def _take(self, piece: str) -> tuple[str, bool]:
+    def _feed(self, piece: str) -> tuple[str, bool]:
         self._bytes += len(piece.encode("utf-8", "replace"))
-        # A token is at least one byte, so most replies end before anything needs counting.
+        # A token has at least one byte, so most replies end before anything has to be counted.
         if self._bytes <= self._limit:
             self._uncounted.append(piece)
             return piece, False
@@ -49,15 +49,16 @@ class TokenBudget:
         if counted + self._tokenizer.count(text[boundary:]) <= self._limit:
             self._counted, self._tail = counted, text[boundary:]
             return piece, False
-        head = self._tokenizer.head(text, self._limit - self._counted)
-        return head[len(self._tail) :], True
+        truncated = self._tokenizer.truncate(text, self._limit - self._counted)
+        return truncated[len(self._tail) :], True
 
 
 def _last_boundary(text: str) -> int:
-    """The last place where a letter is followed by what cannot belong to its word; 0 if there is none.
+    """The last index where a letter is followed by a character that cannot belong to its word; 0 if there is none.
 
-    There the encodings cl100k_base and o200k_base always end a piece (their published split patterns), so the
-    tokens before it do not depend on what follows. Behind a very long text without one, its end.
+    The split patterns that are published for cl100k_base and o200k_base always end a piece there, so the tokens before
+    this index do not depend on the text after it. For a text without one in its last `MAX_TAIL_LENGTH` characters, its
+    length.
     """
     for position in range(len(text) - 1, max(0, len(text) - MAX_TAIL_LENGTH), -1):
         if text[position - 1].isalpha() and not _continues_word(text[position]):

@@ -1,4 +1,4 @@
-"""A text or many, any of them as tokens: what embeddings and completions take."""
+"""The input of embeddings and completions: one or several texts, each as a string or as a list of tokens."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -9,7 +9,7 @@ from .vocabulary import NoVocabulary, UnknownToken, Vocabulary
 
 TextOrTokens: TypeAlias = str | list[int]
 
-SCHEMA = {
+JSON_SCHEMA = {
     "anyOf": [
         {"type": "string"},
         {"type": "array", "items": {"type": "string"}},
@@ -17,37 +17,38 @@ SCHEMA = {
         {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
     ]
 }
-"""Of such a field, for the API docs."""
+"""The schema of such a field in the API docs."""
 
 
-def parse_texts(value: Any, most: int) -> list[TextOrTokens]:
-    """For validators: one by one what a client sent as one text or as at most so many. Raises ValueError.
+def parse_texts(value: Any, max_texts: int) -> list[TextOrTokens]:
+    """Validate the value of such a field and return its texts, one or several. Raises ValueError.
 
-    Pydantic's own union would make an error of each item, for each form that the items do not have.
+    This replaces a union of Pydantic's, which would collect an error for each item and each member of the union.
     """
-    if isinstance(value, str) or _are_all(int, value):
+    if isinstance(value, str) or _is_list_of(int, value):
         return [value]
-    if not (_are_all(str, value) or (_are_all(list, value) and all(_are_all(int, tokens) for tokens in value))):
-        raise ValueError("send a text, the tokens of one, or a list of either")
-    if len(value) > most:
-        raise ValueError(f"at most {most} texts in one request")
+    is_token_lists = _is_list_of(list, value) and all(_is_list_of(int, tokens) for tokens in value)
+    if not (_is_list_of(str, value) or is_token_lists):
+        raise ValueError("send a string, a list of strings, a list of tokens, or a list of lists of tokens")
+    if len(value) > max_texts:
+        raise ValueError(f"send at most {max_texts} texts in one request")
     return list(value)
 
 
-def _are_all(kind: type, items: Any) -> bool:
-    """Whether it is a list of nothing else, and not empty."""
-    return isinstance(items, list) and bool(items) and all(type(item) is kind for item in items)
+def _is_list_of(type_: type, value: Any) -> bool:
+    """Whether `value` is a list of at least one item, all of exactly that type: booleans are not integers."""
+    return isinstance(value, list) and bool(value) and all(type(item) is type_ for item in value)
 
 
 async def decode_texts(texts: Sequence[TextOrTokens], path: str, vocabulary: Vocabulary) -> list[str]:
-    """All of them as texts. `path`: where they stand in the request. Raises `InvalidRequest`."""
+    """All texts as strings. `path`: of the field in the request. Raises `InvalidRequest`."""
     try:
         return await decode_tokens(texts, vocabulary)
-    except UnknownToken as problem:
-        raise invalid(path, f"there is no token {problem} in the vocabulary cl100k_base") from problem
+    except UnknownToken as error:
+        raise invalid(path, f"the vocabulary cl100k_base has no token {error}") from error
     except NoVocabulary:
         message = (
-            "this Cat has no vocabulary to read tokens with; send texts "
-            "(for LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)"
+            "the Cat has no vocabulary to decode tokens; send strings "
+            "(in LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)"
         )
         raise invalid(path, message, "unsupported_parameter") from None

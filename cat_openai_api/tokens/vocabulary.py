@@ -1,7 +1,7 @@
-"""Counting tokens, and cutting a growing text where its limit is reached.
+"""Tokenizers, exact and estimating, and the loading of the vocabulary.
 
-The vocabulary is cl100k_base, which Cheshire Cat 1.9 carries as well. tiktoken downloads it on first use, so
-it is loaded aside, and an estimate serves until it is there.
+The vocabulary is cl100k_base, which Cheshire Cat 1.9 uses as well. tiktoken downloads it on first use, so it is loaded
+in a thread. Until it is loaded, tokens are estimated.
 """
 
 import asyncio
@@ -17,54 +17,55 @@ logger = logging.getLogger(__name__)
 
 ENCODING = "cl100k_base"
 
-RETRY_SECONDS = 600.0
-"""After a failed download."""
+RETRY_INTERVAL = 600.0
+"""Seconds from a failed attempt to load the vocabulary until the next one."""
 
 VOCABULARY_TIMEOUT = 5.0
-"""How long tokens wait for a vocabulary that is being loaded."""
-
+"""Seconds that a request with tokens waits for the vocabulary."""
 
 MAX_PIECE_LENGTH = 1_000
-"""The longest text that tiktoken is given at once: its regular expression recurses over long runs, and in older
-versions, as Cheshire Cat 1.9 has, the time for a run grows with its square. Cutting one may make a token more."""
+"""Characters that tiktoken encodes at once. Its regular expression recurses over long runs, and in older versions, such
+as that of Cheshire Cat 1.9, the time for a run is quadratic. Each cut may add a token to the count."""
 
 
 class Tokenizer(Protocol):
     def count(self, text: str) -> int: ...
 
-    def head(self, text: str, tokens: int) -> str:
-        """The longest beginning of `text` of at most so many tokens."""
+    def truncate(self, text: str, max_tokens: int) -> str:
+        """The longest prefix of `text` with at most `max_tokens` tokens."""
 
 
 class EstimatingTokenizer:
-    """A token for each short word, beginning of a long one, symbol, or letter of another script."""
+    """Counts one token for each nine letters or digits of a word, each symbol, and each letter outside of ASCII."""
 
     _PIECE = re.compile(r"\s*[A-Za-z0-9_]{1,9}|\s*[^\sA-Za-z0-9_]|\s+")
 
     def count(self, text: str) -> int:
         return sum(1 for _ in self._PIECE.finditer(text))
 
-    def head(self, text: str, tokens: int) -> str:
-        return "".join(piece.group() for piece in islice(self._PIECE.finditer(text), tokens))
+    def truncate(self, text: str, max_tokens: int) -> str:
+        return "".join(piece.group() for piece in islice(self._PIECE.finditer(text), max_tokens))
 
 
 class TiktokenTokenizer:
+    """`name`: of tiktoken's encoding. Creating a tokenizer blocks; it may download the vocabulary."""
+
     def __init__(self, name: str) -> None:
-        import tiktoken  # noqa: PLC0415 (half a second, and here it is spent in a thread)
+        import tiktoken  # noqa: PLC0415  the import takes half a second, so it runs in the loading thread
 
         self._encoding = tiktoken.get_encoding(name)
 
     def count(self, text: str) -> int:
         return len(self._encode(text))
 
-    def head(self, text: str, tokens: int) -> str:
-        return self._encoding.decode_bytes(self._encode(text)[:tokens]).decode("utf-8", "ignore")
+    def truncate(self, text: str, max_tokens: int) -> str:
+        return self._encoding.decode_bytes(self._encode(text)[:max_tokens]).decode("utf-8", "ignore")
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Half a character, at either end, becomes U+FFFD. Raises `UnknownToken`."""
-        return b"".join(map(self._bytes, tokens)).decode("utf-8", "replace")
+        """Decode tokens. Bytes that are not valid UTF-8 become U+FFFD. Raises `UnknownToken`."""
+        return b"".join(map(self._decode_token, tokens)).decode("utf-8", "replace")
 
-    def _bytes(self, token: int) -> bytes:
+    def _decode_token(self, token: int) -> bytes:
         try:
             return self._encoding.decode_single_token_bytes(token)
         except (KeyError, OverflowError):
@@ -72,13 +73,13 @@ class TiktokenTokenizer:
 
     def _encode(self, text: str) -> list[int]:
         tokens: list[int] = []
-        for piece in _pieces(text):
+        for piece in _split(text):
             tokens += self._encoding.encode_ordinary(piece)
         return tokens
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """Cut before a space where there is one: a word's token begins with it."""
+def _split(text: str) -> Iterator[str]:
+    """Pieces of at most `MAX_PIECE_LENGTH` characters, cut before a space if possible: tokens include the space."""
     start = 0
     while start < len(text):
         end = start + MAX_PIECE_LENGTH
@@ -90,36 +91,36 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 class UnknownToken(Exception):
-    """The vocabulary has no such token."""
+    """The vocabulary does not have the token that is the exception's message."""
 
 
 class NoVocabulary(Exception):
-    """There is no vocabulary to read tokens with."""
+    """The vocabulary is not loaded."""
 
 
 class Vocabulary:
-    """The best tokenizer there is at the moment. Asking for it starts the loading, and never waits for it."""
+    """Loads the vocabulary in a thread when it is first used, and again after a failure."""
 
     def __init__(self, encoding: str = ENCODING) -> None:
         self._encoding = encoding
         self._loaded: Tokenizer | None = None
         self._lock = threading.Lock()
         self._loading = False
-        self._retry_at = 0.0
-        self._settled = threading.Event()
+        self._next_attempt = 0.0
+        self._first_attempt_ended = threading.Event()
 
     def tokenizer(self) -> Tokenizer:
+        """The exact tokenizer if it is loaded, otherwise an estimating one. Starts the loading; does not block."""
         if self._loaded is not None:
             return self._loaded
         with self._lock:
-            if not self._loading and time.monotonic() >= self._retry_at:
+            if not self._loading and time.monotonic() >= self._next_attempt:
                 self._loading = True
                 threading.Thread(target=self._load, name="openai-api-vocabulary", daemon=True).start()
         return EstimatingTokenizer()
 
     async def exact(self) -> TiktokenTokenizer:
-        """The tokenizer that knows the tokens themselves; while it is being loaded, after a moment. Raises
-        `NoVocabulary`."""
+        """The exact tokenizer, after waiting up to `VOCABULARY_TIMEOUT` while it is loaded. Raises `NoVocabulary`."""
         if not isinstance(self.tokenizer(), TiktokenTokenizer):
             await asyncio.to_thread(self.wait, VOCABULARY_TIMEOUT)
         tokenizer = self.tokenizer()
@@ -128,17 +129,17 @@ class Vocabulary:
         return tokenizer
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the end of the first attempt (seconds); true when it ended in time. It blocks."""
+        """Block until the first attempt to load has ended, at most `timeout` seconds; whether it has ended."""
         self.tokenizer()
-        return self._settled.wait(timeout)
+        return self._first_attempt_ended.wait(timeout)
 
     def _load(self) -> None:
         try:
             self._loaded = TiktokenTokenizer(self._encoding)
         except Exception as error:
-            # No tiktoken, no network, no cache: whatever the reason, the estimate goes on serving.
+            # tiktoken is not installed, or there is neither a network nor a cache.
             logger.warning("OpenAI API: token counts are estimates: %s", type(error).__name__)
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._next_attempt = time.monotonic() + RETRY_INTERVAL
         finally:
             self._loading = False
-            self._settled.set()
+            self._first_attempt_ended.set()

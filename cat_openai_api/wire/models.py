@@ -1,33 +1,33 @@
-"""What the wire models of all API resources share."""
+"""The base classes of all wire models."""
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
+from .json import JsonObject
+
 MAX_NAME_LENGTH = 512
-"""Characters of a name that a client makes up: OpenAI says nothing of `user`; a digest or an e-mail fits well."""
+"""Characters of an id or a name that a client chooses. OpenAI gives no limit for `user`; e-mail addresses and digests
+fit."""
 
 
 class WireRequest(BaseModel):
-    """A request, or a part of one: JSON types as they are, fields that nobody knows ignored."""
+    """A request or a part of one. Types are not converted, unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", protected_namespaces=())
 
 
 class WireReply(BaseModel):
+    """A response or a part of one."""
+
     model_config = ConfigDict(protected_namespaces=())
 
-    def wire(self) -> dict[str, Any]:
-        """As it is sent."""
+    def wire(self) -> JsonObject:
+        """The JSON object that is sent."""
         return self.model_dump()
 
 
-def refuse(message: str) -> NoReturn:
-    """For validators: the field means something that this API does not do."""
+def raise_unsupported(message: str) -> NoReturn:
+    """Raise, in a validator, the error with the code `unsupported_parameter`."""
     raise PydanticCustomError("unsupported_parameter", "{reason}", {"reason": message})
-
-
-def is_set(value: Any) -> bool:
-    """Whether a client asked for anything: many send null, false or an empty list for "no"."""
-    return value not in (None, False, 0, "", [], {})

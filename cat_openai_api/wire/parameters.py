@@ -1,5 +1,7 @@
-"""Request fields that several API resources have in common (OpenAI API reference). Names, defaults and limits are
-OpenAI's."""
+"""Request fields that several API resources share.
+
+Names, defaults and limits are OpenAI's (OpenAI API reference), unless a docstring says otherwise.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
@@ -7,20 +9,22 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..errors import invalid
-from .models import MAX_NAME_LENGTH, WireRequest, is_set, refuse
+from .json import JsonObject
+from .models import MAX_NAME_LENGTH, WireRequest, raise_unsupported
 
 MAX_MESSAGES = 2048
 MAX_TOOLS = 128
-MAX_STOPS = 4
-"""Those three are OpenAI's; it says nothing of the others."""
+MAX_STOP_SEQUENCES = 4
 
 MAX_PARTS = 2048
-"""Content parts and calls in all messages together: the SDK behind a Cat takes most of a second for so many."""
+"""Content parts and tool calls in all messages together. OpenAI gives no limit; the LLM's SDK in the Cat needs most of
+a second for this number."""
 
-MAX_BIASES = 1024
+MAX_LOGIT_BIASES = 1024
+"""OpenAI gives no limit."""
 
 MAX_STOP_LENGTH = 1000
-"""Characters: what may be the beginning of one is looked for after each token."""
+"""Characters. OpenAI gives no limit; each token is compared with the beginnings of all stop sequences."""
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 
@@ -34,7 +38,7 @@ ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high",
 
 ServiceTier: TypeAlias = Literal["auto", "default", "flex", "scale", "priority"]
 
-SAMPLING = {
+SAMPLING_PARAMETERS = {
     "temperature",
     "top_p",
     "seed",
@@ -45,46 +49,50 @@ SAMPLING = {
 }
 
 
-def _not_supported(value: Any) -> Any:
-    if is_set(value):
-        refuse("not supported by this API; leave it out")
+def _check_unsupported(value: Any) -> Any:
+    # Many clients send null, false, 0 or an empty list for a feature that they do not use.
+    if value:
+        raise_unsupported("this parameter is not supported; leave it out")
     return value
 
 
 def check_tool_type(tool: Any) -> Any:
-    """A tool, or a choice of one, before it is validated: those of other types are refused by their type."""
-    kind = tool.get("type", "function") if isinstance(tool, dict) else "function"
-    if kind != "function":
-        refuse(f"tools of type '{str(kind)[:100]}' are not supported, only 'function'")
+    """Validator of a tool or a tool choice before its type is known; only functions are supported."""
+    type = tool.get("type", "function") if isinstance(tool, dict) else "function"
+    if type != "function":
+        raise_unsupported(f"tools of type '{str(type)[:100]}' are not supported; send tools of type 'function'")
     return tool
 
 
-def check_function_name(name: str, offered: Mapping[str, Any], param: str) -> str:
-    """The name, if a function of that name is offered. Raises `InvalidRequest`."""
-    if name not in offered:
-        raise invalid(param, f"there is no function of the name '{name}' in the request")
+def check_function_name(name: str, tools: Mapping[str, object], param: str) -> str:
+    """Returns `name` if it is among `tools`, which are by function name. Raises `InvalidRequest`."""
+    if name not in tools:
+        raise invalid(param, f"the request has no function with the name '{name}'")
     return name
 
 
-def check_each_once(names: Sequence[str]) -> None:
+def check_unique_names(names: Sequence[str]) -> None:
     """For validators. Raises ValueError."""
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"the name '{min(twice)}' stands there twice")
+    if duplicates := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"several functions have the name '{min(duplicates)}'; names must be unique")
 
 
-def max_entries(entries: int, what: str) -> BeforeValidator:
-    """Of an object. Each that is at fault makes an error of its own, so this comes first."""
+def max_entries(limit: int, noun: str) -> BeforeValidator:
+    """A validator for the size of an object.
+
+    It runs before the entries are validated, because Pydantic collects an error for each invalid one.
+    """
 
     def check(value: Any) -> Any:
-        if isinstance(value, dict) and len(value) > entries:
-            raise ValueError(f"at most {entries} {what}")
+        if isinstance(value, dict) and len(value) > limit:
+            raise ValueError(f"send at most {limit} {noun}")
         return value
 
     return BeforeValidator(check)
 
 
 def count_parts(messages: Any, *fields: str) -> int:
-    """How many there are in those fields of all messages together, before anything is validated."""
+    """The number of items in the lists `fields` of all messages, which have not been validated yet."""
     lists = [
         message.get(field)
         for message in (messages if isinstance(messages, list) else ())
@@ -94,24 +102,25 @@ def count_parts(messages: Any, *fields: str) -> int:
     return sum(len(parts) for parts in lists if isinstance(parts, list))
 
 
-def _some_tokens(value: int) -> int:
+def _check_token_limit(value: int) -> int:
     if value == 0:
-        raise ValueError("at least 1, or leave it out for the Cat's own limit")
+        raise ValueError("send at least 1, or leave it out to use the limit in the Cat's settings")
     return value
 
 
-def _one_answer(value: int) -> int:
+def _check_single_choice(value: int) -> int:
     if value > 1:
-        refuse("a Cat gives one answer; send 1 or leave it out")
+        raise_unsupported("only one choice is supported; send 1 or leave it out")
     return value
 
 
-TokenLimit = Annotated[int, Field(ge=-1), AfterValidator(_some_tokens)]
-"""-1 is no limit, as for llama.cpp."""
+TokenLimit = Annotated[int, Field(ge=-1), AfterValidator(_check_token_limit)]
+"""-1 means no limit, as in llama.cpp."""
 
-NotSupported = Annotated[Any, AfterValidator(_not_supported)]
+Unsupported = Annotated[Any, AfterValidator(_check_unsupported)]
+"""A parameter of OpenAI's that this API does not have. Values that switch it off are accepted."""
 
-OneAnswer = Annotated[int, Field(ge=1), AfterValidator(_one_answer)]
+SingleChoice = Annotated[int, Field(ge=1), AfterValidator(_check_single_choice)]
 
 
 class StreamOptions(WireRequest):
@@ -136,8 +145,8 @@ class JsonObjectFormat(WireRequest):
     type: Literal["json_object"]
 
 
-class AskParameters(WireRequest):
-    """Whom a client asks for whom, and how the LLM chooses its words."""
+class GenerationParameters(WireRequest):
+    """Parameters of chat completions, completions and responses."""
 
     model: str = Field(min_length=1, max_length=MAX_NAME_LENGTH)
     stream: bool | None = None
@@ -146,32 +155,32 @@ class AskParameters(WireRequest):
     top_p: float | None = Field(None, ge=0, le=1)
 
 
-class ReplyParameters(AskParameters):
-    """All that a client may want of a completion, be it chat's or the older one."""
+class CompletionParameters(GenerationParameters):
+    """Parameters of chat completions and completions."""
 
     stream_options: StreamOptions | None = None
-    max_tokens: TokenLimit | None = Field(None, description="-1 is no limit, as for llama.cpp.")
+    max_tokens: TokenLimit | None = Field(None, description="-1 means no limit, as in llama.cpp.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     logit_bias: Annotated[
-        dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None, max_entries(MAX_BIASES, "tokens")
+        dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None, max_entries(MAX_LOGIT_BIASES, "tokens")
     ] = None
-    n: OneAnswer | None = None
-    stop: StopSequence | Annotated[list[StopSequence], Field(max_length=MAX_STOPS)] | None = Field(
-        None, description="Up to 4 texts; none of them is sent."
+    n: SingleChoice | None = None
+    stop: StopSequence | Annotated[list[StopSequence], Field(max_length=MAX_STOP_SEQUENCES)] | None = Field(
+        None, description="Up to 4 texts. The reply ends before the first of them."
     )
 
     @property
     def includes_usage(self) -> bool:
-        """Whether a stream ends with the usage."""
+        """Whether a stream ends with a chunk of usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def stops(self) -> list[str]:
+    def stop_sequences(self) -> list[str]:
         if self.stop is None:
             return []
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
-    def sampling(self) -> dict[str, Any]:
-        """The sampling parameters that are set, for the LLM."""
-        return self.model_dump(include=SAMPLING, exclude_none=True)
+    def sampling(self) -> JsonObject:
+        """The sampling parameters that are set."""
+        return self.model_dump(include=SAMPLING_PARAMETERS, exclude_none=True)

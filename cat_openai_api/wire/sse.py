@@ -8,6 +8,6 @@ DONE = b"data: [DONE]\n\n"
 """The last event of a stream of chat completions or completions."""
 
 
-def event(data: Any) -> bytes:
+def encode_event(data: Any) -> bytes:
     """`data`: a JSON value."""
     return b"data: %b\n\n" % encode(data)

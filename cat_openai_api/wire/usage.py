@@ -1,8 +1,7 @@
-"""Usage, as completions have it."""
-
-from typing import Any
+"""The usage object of chat completions and completions."""
 
 from ..domain.usage import Usage
+from .json import JsonObject
 from .models import WireReply
 
 
@@ -22,7 +21,7 @@ class CompletionUsage(WireReply):
     completion_tokens_details: CompletionTokensDetails | None = None
 
     @classmethod
-    def of(cls, usage: Usage) -> "CompletionUsage":
+    def from_usage(cls, usage: Usage) -> "CompletionUsage":
         cached, reasoning = usage.cached, usage.reasoning
         return cls(
             prompt_tokens=usage.prompt,
@@ -34,6 +33,6 @@ class CompletionUsage(WireReply):
             else CompletionTokensDetails(reasoning_tokens=reasoning),
         )
 
-    def wire(self) -> dict[str, Any]:
-        """Without the details where the LLM reported none."""
+    def wire(self) -> JsonObject:
+        """Without the details that the LLM did not report."""
         return self.model_dump(exclude_none=True)

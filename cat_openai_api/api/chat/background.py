@@ -1,6 +1,7 @@
-"""What chat front ends ask behind the user's back: a title for the chat, its tags, questions that could follow.
+"""Recognising background tasks: requests that chat front ends send on their own, such as for a title or tags.
 
-Such a request quotes the chat in one message that no user has written, and front ends mark it in no other way.
+Such a request quotes the chat in a single message that the user did not write. It can only be recognised by the
+beginning of its prompt.
 """
 
 import re
@@ -8,12 +9,12 @@ from collections.abc import Sequence
 
 from .protocol import AssistantMessage, RequestMessage, SystemMessage, UserMessage
 
-BY_USER_MESSAGE = re.compile(
-    # Open WebUI: titles, tags, follow-up questions, search queries (its prompts begin alike, that of a question
-    # about documents too, which is the user's own), and emoji.
+USER_PROMPTS = re.compile(
+    # Open WebUI: titles, tags, follow-up questions, search queries and emoji. The first four begin alike, and so does
+    # its prompt for a question about documents, which is not a background task.
     r"### Task:\n(?!Respond to the user query)"
     r"|Your task is to reflect the speaker's likely facial expression through a fitting emoji\."
-    # LibreChat: titles, its three ways of asking for them.
+    # LibreChat: titles, three variants.
     r"|(?:Provide|Please generate) a concise, 5-word-or-less title for the conversation"
     r"|Analyze this conversation and provide:\n1\. The detected language of the conversation"
     # Titles of Continue, Copilot for Obsidian, Chatbox.
@@ -21,8 +22,8 @@ BY_USER_MESSAGE = re.compile(
     r"|Generate a concise title \(max 5 words\) for this conversation based on its content\."
     r"|Based on the chat history, give this conversation a name\."
 )
-BY_SYSTEM_MESSAGE = re.compile(
-    # LobeChat: topic titles, today and before.
+SYSTEM_PROMPTS = re.compile(
+    # LobeChat: topic titles, current and former prompt.
     r"You are a professional conversation summarizer\."
     r"|You are an assistant skilled in conversation who needs to summarize user conversations into titles"
     # Cherry Studio, big-AGI: titles.
@@ -32,17 +33,17 @@ BY_SYSTEM_MESSAGE = re.compile(
 
 
 def is_background_task(messages: Sequence[RequestMessage]) -> bool:
-    asked = [message for message in messages if isinstance(message, UserMessage)]
-    if len(asked) != 1 or any(isinstance(message, AssistantMessage) for message in messages):
+    user_messages = [message for message in messages if isinstance(message, UserMessage)]
+    if len(user_messages) != 1 or any(isinstance(message, AssistantMessage) for message in messages):
         return False
-    told = [message for message in messages if isinstance(message, SystemMessage)]
+    system_messages = [message for message in messages if isinstance(message, SystemMessage)]
     return bool(
-        BY_USER_MESSAGE.match(_beginning(asked[0]))
-        or any(BY_SYSTEM_MESSAGE.match(_beginning(message)) for message in told)
+        USER_PROMPTS.match(_first_text(user_messages[0]))
+        or any(SYSTEM_PROMPTS.match(_first_text(message)) for message in system_messages)
     )
 
 
-def _beginning(message: SystemMessage | UserMessage) -> str:
+def _first_text(message: SystemMessage | UserMessage) -> str:
     content = message.content
     text = content if isinstance(content, str) else getattr(content[0], "text", "")
     return str(text).lstrip()

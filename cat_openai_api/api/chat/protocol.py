@@ -7,24 +7,25 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, is_set, refuse
+from ...wire.json import JsonObject
+from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, raise_unsupported
 from ...wire.parameters import (
     MAX_MESSAGES,
     MAX_PARTS,
     MAX_TOOLS,
+    CompletionParameters,
     FunctionName,
     InputAudio,
     JsonObjectFormat,
     Name,
-    NotSupported,
     ReasoningEffort,
     RefusalPart,
-    ReplyParameters,
     ServiceTier,
     TextFormat,
     TokenLimit,
-    check_each_once,
+    Unsupported,
     check_tool_type,
+    check_unique_names,
     count_parts,
 )
 from ...wire.usage import CompletionUsage
@@ -38,7 +39,7 @@ class TextPart(WireRequest):
 
 
 class ImageUrl(WireRequest):
-    url: str = Field(min_length=1, description="A data URI, or an http(s) URL where the Cat may fetch images.")
+    url: str = Field(min_length=1, description="A data URI; an http(s) URL if the Cat's settings allow downloads.")
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -53,14 +54,14 @@ class AudioPart(WireRequest):
 
 
 class FileContent(WireRequest):
-    file_data: str = Field(min_length=1, description="A data URI of base64.")
+    file_data: str = Field(min_length=1, description="A base64 data URI.")
     filename: str | None = Field(None, max_length=MAX_NAME_LENGTH)
 
     @model_validator(mode="before")
     @classmethod
-    def _in_the_request(cls, value: Any) -> Any:
-        if isinstance(value, dict) and is_set(value.get("file_id")):
-            refuse("this API keeps no files; send the file itself, as file_data")
+    def _check_file_id(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("file_id"):
+            raise_unsupported("this API does not store files; send the content of the file in file_data")
         return value
 
 
@@ -92,23 +93,23 @@ class UserMessage(WireRequest):
     content: UserContent
 
 
-class CalledFunction(WireRequest):
+class MessageFunctionCall(WireRequest):
     name: Name
     arguments: str
 
 
-class ToolCallOfMessage(WireRequest):
+class MessageToolCall(WireRequest):
     id: Name
     type: Literal["function"] = "function"
-    function: CalledFunction
+    function: MessageFunctionCall
 
 
 class AssistantMessage(WireRequest):
     role: Literal["assistant"]
     content: AssistantContent | None = None
     refusal: str | None = None
-    tool_calls: list[ToolCallOfMessage] | None = Field(None, max_length=MAX_PARTS)
-    function_call: CalledFunction | None = None
+    tool_calls: list[MessageToolCall] | None = Field(None, max_length=MAX_PARTS)
+    function_call: MessageFunctionCall | None = None
 
 
 class ToolMessage(WireRequest):
@@ -129,11 +130,11 @@ RequestMessage: TypeAlias = (
 
 
 class FunctionDefinition(WireRequest):
-    """It goes to the LLM as the client sent it."""
+    """A function of the client. The LLM gets it as the client sent it, with unknown fields."""
 
     name: FunctionName
     description: str | None = None
-    parameters: dict[str, Any] | None = Field(None, description="A JSON schema.")
+    parameters: JsonObject | None = Field(None, description="A JSON schema.")
     strict: bool | None = None
 
     model_config = ConfigDict(extra="allow")
@@ -144,18 +145,18 @@ class Tool(WireRequest):
     function: FunctionDefinition
 
 
-class FunctionChoice(WireRequest):
+class NamedFunction(WireRequest):
     name: Name
 
 
-class NamedTool(WireRequest):
+class NamedToolChoice(WireRequest):
     type: Literal["function"]
-    function: FunctionChoice
+    function: NamedFunction
 
 
 class AllowedTools(WireRequest):
     mode: Literal["auto", "required"]
-    tools: list[NamedTool] = Field(min_length=1, max_length=MAX_TOOLS)
+    tools: list[NamedToolChoice] = Field(min_length=1, max_length=MAX_TOOLS)
 
 
 class AllowedToolsChoice(WireRequest):
@@ -164,14 +165,14 @@ class AllowedToolsChoice(WireRequest):
 
 
 ToolChoice = (
-    Literal["none", "auto", "required"] | Annotated[NamedTool | AllowedToolsChoice, Field(discriminator="type")]
+    Literal["none", "auto", "required"] | Annotated[NamedToolChoice | AllowedToolsChoice, Field(discriminator="type")]
 )
 
 
 class JsonSchema(WireRequest):
     name: FunctionName
     description: str | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    schema_: JsonObject | None = Field(None, alias="schema")
     strict: bool | None = None
 
     model_config = ConfigDict(extra="allow")
@@ -185,7 +186,7 @@ class JsonSchemaFormat(WireRequest):
 ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
-class ChatCompletionRequest(ReplyParameters):
+class ChatCompletionRequest(CompletionParameters):
     messages: list[Annotated[RequestMessage, Field(discriminator="role")]] = Field(
         min_length=1, max_length=MAX_MESSAGES
     )
@@ -197,23 +198,23 @@ class ChatCompletionRequest(ReplyParameters):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: list[FunctionDefinition] | None = Field(None, max_length=MAX_TOOLS, description="Older form of tools.")
-    function_call: Literal["none", "auto"] | FunctionChoice | None = Field(
+    function_call: Literal["none", "auto"] | NamedFunction | None = Field(
         None, description="Older form of tool_choice."
     )
-    store: bool | None = Field(None, description="False: the request leaves nothing in the Cat's memory.")
+    store: bool | None = Field(None, description="False: nothing of the request is stored in the Cat's memory.")
     service_tier: ServiceTier | None = None
-    logprobs: NotSupported = None
-    top_logprobs: NotSupported = None
+    logprobs: Unsupported = None
+    top_logprobs: Unsupported = None
     modalities: list[str] | None = Field(None, max_length=8)
-    audio: NotSupported = None
-    prediction: NotSupported = None
+    audio: Unsupported = None
+    prediction: Unsupported = None
 
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
                 "model": "cheshire-cat",
                 "messages": [
-                    {"role": "system", "content": "Renderer in one sentence."},
+                    {"role": "system", "content": "Answer in one sentence."},
                     {"role": "user", "content": "Who are you?"},
                 ],
                 "stream": False,
@@ -224,23 +225,23 @@ class ChatCompletionRequest(ReplyParameters):
     @field_validator("messages", mode="before")
     @classmethod
     def _check_number_of_parts(cls, messages: Any) -> Any:
-        """Each that is at fault makes an error of its own, so this comes first."""
+        """Runs before the parts are validated, because Pydantic collects an error for each invalid one."""
         if count_parts(messages, "content", "tool_calls") > MAX_PARTS:
-            raise ValueError(f"more than {MAX_PARTS} content parts and tool calls in all messages together")
+            raise ValueError(f"send at most {MAX_PARTS} content parts and tool calls in all messages together")
         return messages
 
     @field_validator("messages")
     @classmethod
     def _check_last_message(cls, messages: list[RequestMessage]) -> list[RequestMessage]:
         if messages[-1].role not in ("user", "tool", "function"):
-            raise ValueError("the last message must be from the user, or bring a tool's result")
+            raise ValueError("the last message must have the role user, tool or function")
         return messages
 
     @field_validator("modalities")
     @classmethod
     def _check_modalities(cls, value: list[str] | None) -> list[str] | None:
         if value and value != ["text"]:
-            refuse("replies are text; send ['text'] or leave it out")
+            raise_unsupported("only text is supported; send ['text'] or leave it out")
         return value
 
     @field_validator("tools", "functions")
@@ -248,7 +249,7 @@ class ChatCompletionRequest(ReplyParameters):
     def _check_names(
         cls, value: list[Tool] | list[FunctionDefinition] | None
     ) -> list[Tool] | list[FunctionDefinition] | None:
-        check_each_once([(item.function if isinstance(item, Tool) else item).name for item in value or []])
+        check_unique_names([(item.function if isinstance(item, Tool) else item).name for item in value or []])
         return value
 
 
@@ -267,7 +268,7 @@ class AssistantReply(WireReply):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
-    reasoning_content: str | None = Field(None, description="What the Cat did before it spoke, where that is shown.")
+    reasoning_content: str | None = Field(None, description="Steps of the Cat, with the setting show_steps.")
     tool_calls: list[ReplyToolCall] | None = None
     function_call: FunctionCall | None = None
 
@@ -280,7 +281,7 @@ class Choice(WireReply):
 
 
 class ChatCompletion(WireReply):
-    """The whole reply. `created`: seconds since the epoch."""
+    """The response without a stream. `created`: seconds since the epoch."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -315,15 +316,15 @@ class ChatCompletion(WireReply):
         }
     )
 
-    def wire(self) -> dict[str, Any]:
-        """What OpenAI leaves out is left out, and what it sends as null is null."""
+    def wire(self) -> JsonObject:
+        """Without the null fields that OpenAI leaves out; others, such as `refusal`, OpenAI sends as null."""
         data = self.model_dump()
         (choice,) = data["choices"]
-        for where, optional in (
+        for fields, optional_names in (
             (data, ("system_fingerprint", "service_tier")),
             (choice["message"], ("reasoning_content", "tool_calls", "function_call")),
         ):
-            for name in optional:
-                if where[name] is None:
-                    del where[name]
+            for name in optional_names:
+                if fields[name] is None:
+                    del fields[name]
         return {**data, "usage": self.usage.wire()}

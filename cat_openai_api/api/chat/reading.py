@@ -1,4 +1,4 @@
-"""From the wire models of a request to what the generation works with."""
+"""Reading the wire models of a chat completion request into domain objects."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,10 +13,10 @@ from .protocol import (
     ChatCompletionRequest,
     DeveloperMessage,
     FilePart,
-    FunctionChoice,
     FunctionMessage,
     ImagePart,
-    NamedTool,
+    NamedFunction,
+    NamedToolChoice,
     RequestMessage,
     SystemMessage,
     TextPart,
@@ -28,57 +28,54 @@ WirePart = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
 
 
 def read_messages(
-    messages: Sequence[RequestMessage], *, fetches_images: bool, last_question_only: bool
+    messages: Sequence[RequestMessage], *, allow_remote_images: bool, last_user_message_only: bool
 ) -> ParsedConversation:
-    """The conversation that `messages` are.
+    """The conversation of `messages`. Raises `InvalidRequest`.
 
-    `last_question_only`: of all messages only the user's last one and those after it, which are calls and their
-    results. Raises `InvalidRequest`.
+    `last_user_message_only`: whether to leave out all messages before the user's last one, and instructions. What
+    follows it are tool calls and their results.
     """
-    builder = ConversationBuilder(fetches=fetches_images)
-    questions = [place for place, message in enumerate(messages) if isinstance(message, UserMessage)]
-    first = questions[-1] if last_question_only and questions else 0
-    for place, message in enumerate(messages):
+    builder = ConversationBuilder(allow_remote_images=allow_remote_images)
+    user_indexes = [index for index, message in enumerate(messages) if isinstance(message, UserMessage)]
+    first = user_indexes[-1] if last_user_message_only and user_indexes else 0
+    for index, message in enumerate(messages):
         is_instruction = isinstance(message, SystemMessage | DeveloperMessage)
-        if place >= first and not (last_question_only and is_instruction):
-            _read_message(builder, place, message)
+        if index >= first and not (last_user_message_only and is_instruction):
+            _read_message(builder, index, message)
     return builder.build("messages")
 
 
 def read_functions(body: ChatCompletionRequest) -> Functions | None:
-    """The functions that the LLM may call, in the newer form; None where the client offers none.
-
-    Raises `InvalidRequest`.
-    """
+    """The functions that the LLM may call, in the form of `tools`; None if there are none. Raises `InvalidRequest`."""
     if body.tools and body.functions:
         raise invalid("functions", "send tools or functions, not both")
     tools = [tool.model_dump(exclude_unset=True) for tool in body.tools or []]
     tools += [
         {"type": "function", "function": function.model_dump(exclude_unset=True)} for function in body.functions or []
     ]
-    offered = {tool["function"]["name"]: {"type": "function", **tool} for tool in tools}
-    choice, allowed = _read_choice(body, offered)
-    if not offered:
+    tools_by_name = {tool["function"]["name"]: {"type": "function", **tool} for tool in tools}
+    choice, allowed_names = _read_choice(body, tools_by_name)
+    if not tools_by_name:
         return None
-    if allowed:
-        offered = {name: offered[name] for name in allowed}
-    return Functions(offered, choice, False if body.functions else body.parallel_tool_calls)
+    if allowed_names:
+        tools_by_name = {name: tools_by_name[name] for name in allowed_names}
+    return Functions(tools_by_name, choice, False if body.functions else body.parallel_tool_calls)
 
 
-def _read_choice(body: ChatCompletionRequest, offered: Mapping[str, object]) -> tuple[CallChoice, list[str]]:
-    """How to choose, and the names to choose among where those are not all that are offered."""
+def _read_choice(body: ChatCompletionRequest, tools: Mapping[str, object]) -> tuple[CallChoice, list[str]]:
+    """The choice, and the names of the tools that it allows; an empty list allows all."""
     if isinstance(body.tool_choice, AllowedToolsChoice):
         allowed = body.tool_choice.allowed_tools
         names = [tool.function.name for tool in allowed.tools]
-        for place, name in enumerate(names):
-            check_function_name(name, offered, f"tool_choice.allowed_tools.tools[{place}].function.name")
+        for index, name in enumerate(names):
+            check_function_name(name, tools, f"tool_choice.allowed_tools.tools[{index}].function.name")
         return allowed.mode, names
-    if isinstance(body.tool_choice, NamedTool):
-        name = check_function_name(body.tool_choice.function.name, offered, "tool_choice.function.name")
-    elif isinstance(body.function_call, FunctionChoice):
-        name = check_function_name(body.function_call.name, offered, "function_call.name")
-    elif body.tool_choice == "required" and not offered:
-        raise invalid("tool_choice", "there are no tools to choose from")
+    if isinstance(body.tool_choice, NamedToolChoice):
+        name = check_function_name(body.tool_choice.function.name, tools, "tool_choice.function.name")
+    elif isinstance(body.function_call, NamedFunction):
+        name = check_function_name(body.function_call.name, tools, "function_call.name")
+    elif body.tool_choice == "required" and not tools:
+        raise invalid("tool_choice", "the request has no tools; send tools or leave it out")
     else:
         return body.tool_choice or body.function_call, []
     return {"type": "function", "function": {"name": name}}, []
@@ -93,50 +90,50 @@ def read_format(body: ChatCompletionRequest) -> JsonFormat | None:
     return JsonFormat(wire) if isinstance(format, JsonObjectFormat) else JsonFormat(wire, format.json_schema.schema_)
 
 
-def _read_message(builder: ConversationBuilder, place: int, message: RequestMessage) -> None:
-    path = f"messages[{place}]"
+def _read_message(builder: ConversationBuilder, index: int, message: RequestMessage) -> None:
+    path = f"messages[{index}]"
     if isinstance(message, ToolMessage):
-        builder.result(f"{path}.tool_call_id", message.tool_call_id, _texts(message.content))
+        builder.add_tool_result(f"{path}.tool_call_id", message.tool_call_id, _texts(message.content))
     elif isinstance(message, FunctionMessage):
-        if not builder.has_open_calls():
-            # Some clients send the result alone.
-            builder.assistant(path, [""], [ToolCall(f"call_{place}_{message.name}", message.name, "{}")])
-        builder.result(f"{path}.name", builder.open_call(message.name), [message.content or ""])
+        if not builder.has_pending_calls():
+            # Some clients send the result without the call.
+            builder.add_assistant_turn(path, [""], [ToolCall(f"call_{index}_{message.name}", message.name, "{}")])
+        builder.add_tool_result(f"{path}.name", builder.pending_call_id(message.name), [message.content or ""])
     elif isinstance(message, UserMessage):
-        builder.user(path, _parts(builder, f"{path}.content", message.content))
+        builder.add_user_turn(path, _read_parts(builder, f"{path}.content", message.content))
     elif isinstance(message, AssistantMessage):
-        parts = _parts(builder, f"{path}.content", message.content or message.refusal or "")
-        builder.assistant(path, parts, _calls(place, message))
+        parts = _read_parts(builder, f"{path}.content", message.content or message.refusal or "")
+        builder.add_assistant_turn(path, parts, _read_calls(index, message))
     else:
-        builder.instructions(_texts(message.content))
+        builder.add_instructions(_texts(message.content))
 
 
-def _calls(place: int, message: AssistantMessage) -> list[ToolCall]:
+def _read_calls(index: int, message: AssistantMessage) -> list[ToolCall]:
     calls = [ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or []]
     if message.function_call:
         if calls:
-            raise invalid(f"messages[{place}].function_call", "send tool_calls or function_call, not both")
+            raise invalid(f"messages[{index}].function_call", "send tool_calls or function_call, not both")
         name, arguments = message.function_call.name, message.function_call.arguments
-        calls = [ToolCall(f"call_{place}_{name}", name, arguments)]
+        calls = [ToolCall(f"call_{index}_{name}", name, arguments)]
     return calls
 
 
-def _parts(builder: ConversationBuilder, path: str, content: str | Sequence[WirePart]) -> list[Part]:
+def _read_parts(builder: ConversationBuilder, path: str, content: str | Sequence[WirePart]) -> list[Part]:
     if isinstance(content, str):
         return [content]
-    return [_part(builder, f"{path}[{place}]", part) for place, part in enumerate(content)]
+    return [_read_part(builder, f"{path}[{index}]", part) for index, part in enumerate(content)]
 
 
-def _part(builder: ConversationBuilder, path: str, part: WirePart) -> Part:
+def _read_part(builder: ConversationBuilder, path: str, part: WirePart) -> Part:
     if isinstance(part, TextPart):
         return part.text
     if isinstance(part, RefusalPart):
         return part.refusal
     if isinstance(part, ImagePart):
-        return builder.image(f"{path}.image_url.url", part.image_url.url, part.image_url.detail)
+        return builder.parse_image(f"{path}.image_url.url", part.image_url.url, part.image_url.detail)
     if isinstance(part, AudioPart):
-        return builder.audio(f"{path}.input_audio.data", part.input_audio.data, part.input_audio.format)
-    return builder.file(f"{path}.file.file_data", part.file.file_data, part.file.filename)
+        return builder.parse_audio(f"{path}.input_audio.data", part.input_audio.data, part.input_audio.format)
+    return builder.parse_file(f"{path}.file.file_data", part.file.file_data, part.file.filename)
 
 
 def _texts(content: str | Sequence[TextPart]) -> list[str]:

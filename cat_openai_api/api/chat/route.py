@@ -20,7 +20,10 @@ from .serving import ChatRenderer, parse_request
     summary="Create a chat completion",
 )
 async def create_chat_completion(body: ChatCompletionRequest, request: ApiRequest) -> Response:
-    """Ask the Cat. `messages` is the whole conversation; with `stream: true` the reply is a stream of events."""
+    """Generate the reply to `messages`, which is the whole conversation.
+
+    With `stream: true` the response is a stream of server-sent events.
+    """
     person = request.end_user(body.user or body.safety_identifier)
     request.record.stream = bool(body.stream)
     generation_request = await parse_request(body, request.settings)

@@ -1,4 +1,4 @@
-"""A chat completion, from the validated request to the chunks of its response."""
+"""Serving chat completions: parsing a request, and rendering the reply."""
 
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -8,10 +8,10 @@ from ...errors import ApiError
 from ...generation.generation import Generation
 from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id, resolve_capable_model
-from ...wire.sse import DONE, event
+from ...wire.sse import DONE, encode_event
 from ...wire.usage import CompletionUsage
 from .background import is_background_task
-from .chunks import ChatChunks, format_steps
+from .chunks import ChatChunkEncoder, format_steps
 from .protocol import (
     AssistantReply,
     ChatCompletion,
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 async def parse_request(body: ChatCompletionRequest, settings: "Settings") -> GenerationRequest:
     """Raises `InvalidRequest` or `ModelNotFound`."""
-    in_background = settings.skip_background_tasks and is_background_task(body.messages)
-    uses_stored_conversation = settings.history == "cat" and not in_background
+    is_background = settings.skip_background_tasks and is_background_task(body.messages)
+    uses_stored_conversation = settings.history == "cat" and not is_background
     parsed = read_messages(
-        body.messages, fetches_images=settings.fetch_remote_images, last_question_only=uses_stored_conversation
+        body.messages,
+        allow_remote_images=settings.fetch_remote_images,
+        last_user_message_only=uses_stored_conversation,
     )
     functions, format = read_functions(body), read_format(body)
     model = await resolve_capable_model(
@@ -54,13 +56,15 @@ async def parse_request(body: ChatCompletionRequest, settings: "Settings") -> Ge
         format=format,
         sampling=body.sampling(),
         max_tokens=(body.max_completion_tokens, body.max_tokens),
-        stops=body.stops(),
+        stop_sequences=body.stop_sequences(),
         uses_stored_conversation=uses_stored_conversation,
-        remember=body.store is not False and not in_background,
+        remember=body.store is not False and not is_background,
     )
 
 
 class ChatRenderer(Renderer):
+    """Renders one generation as a chat completion."""
+
     def __init__(self, generations: Sequence[Generation], body: ChatCompletionRequest) -> None:
         super().__init__(generations)
         (self.generation,) = generations
@@ -68,8 +72,8 @@ class ChatRenderer(Renderer):
         self.body = body
         self.created = int(time.time())
 
-    async def whole(self) -> ChatCompletion:
-        await self.reply.whole()
+    async def render(self) -> ChatCompletion:
+        await self.reply.wait_for_end()
         calls = [
             ReplyToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments))
             for call in self.reply.calls()
@@ -88,36 +92,37 @@ class ChatRenderer(Renderer):
             created=self.created,
             model=self.body.model,
             choices=[Choice(message=message, finish_reason=self._finish_reason())],
-            usage=CompletionUsage.of(await self.usage()),
+            usage=CompletionUsage.from_usage(await self.usage()),
             system_fingerprint=self.reply.system_fingerprint,
             service_tier=self._service_tier,
         )
 
     async def events(self, *, live: bool) -> AsyncGenerator[bytes, None]:
-        chunks = None
+        encoder = None
         if live and not self.reply.has_first_delta():
-            chunks = self._chunks()
-            yield chunks.first()
+            encoder = self._create_encoder()
+            yield encoder.encode_first()
         async for deltas in self.generation.deltas(live=live):
-            # The first chunk and the first deltas are one write, where the deltas are there already.
-            first = b""
-            if chunks is None:
-                chunks = self._chunks()
-                first = chunks.first(deltas)
-            yield first + b"".join(map(chunks.delta, deltas))
-        if chunks is None:
-            chunks = self._chunks()
-            yield chunks.first()
-        yield chunks.chunk({}, self._finish_reason())
+            # If the first deltas are available already, they are sent together with the first chunk.
+            first_chunk = b""
+            if encoder is None:
+                encoder = self._create_encoder()
+                first_chunk = encoder.encode_first(deltas)
+            yield first_chunk + b"".join(map(encoder.encode_delta, deltas))
+        if encoder is None:
+            encoder = self._create_encoder()
+            yield encoder.encode_first()
+        yield encoder.encode_chunk({}, self._finish_reason())
         if self.body.includes_usage:
-            yield chunks.with_usage(CompletionUsage.of(await self.usage()).wire())
+            yield encoder.encode_usage(CompletionUsage.from_usage(await self.usage()).wire())
         yield DONE
 
-    def failed(self, error: ApiError) -> bytes:
-        return event(error.body()) + DONE
+    def error_events(self, error: ApiError) -> bytes:
+        return encode_event(error.body()) + DONE
 
-    def _chunks(self) -> ChatChunks:
-        return ChatChunks(
+    def _create_encoder(self) -> ChatChunkEncoder:
+        """Called as late as possible: the fingerprint is unknown before the run's first events."""
+        return ChatChunkEncoder(
             {
                 "id": self.generation.request.id,
                 "object": "chat.completion.chunk",
@@ -136,5 +141,5 @@ class ChatRenderer(Renderer):
 
     @property
     def _service_tier(self) -> str | None:
-        """There is one tier. It is named to clients that ask for one (OpenAI API reference, `service_tier`)."""
+        """The only tier, if the client requested one (OpenAI API reference, `service_tier`)."""
         return "default" if self.body.service_tier else None

@@ -7,27 +7,28 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, PlainValidator, WithJsonSchema
 
-from ...tokens.text_input import SCHEMA, TextOrTokens, parse_texts
+from ...tokens.text_input import JSON_SCHEMA, TextOrTokens, parse_texts
+from ...wire.json import JsonObject
 from ...wire.models import WireReply
-from ...wire.parameters import NotSupported, OneAnswer, ReplyParameters
+from ...wire.parameters import CompletionParameters, SingleChoice, Unsupported
 from ...wire.usage import CompletionUsage
 
 MAX_PROMPTS = 16
-"""OpenAI says nothing of it; here each is a question to the Cat, one after the other."""
+"""OpenAI gives no limit. Each prompt is a run of the Cat, one after the other."""
 
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
 
 
-def _prompts(value: Any) -> list[TextOrTokens]:
+def _parse_prompts(value: Any) -> list[TextOrTokens]:
     return parse_texts(value, MAX_PROMPTS)
 
 
-class CompletionRequest(ReplyParameters):
-    prompt: Annotated[list[TextOrTokens], PlainValidator(_prompts), WithJsonSchema(SCHEMA)]
-    best_of: OneAnswer | None = None
-    echo: NotSupported = None
-    logprobs: NotSupported = None
-    suffix: NotSupported = None
+class CompletionRequest(CompletionParameters):
+    prompt: Annotated[list[TextOrTokens], PlainValidator(_parse_prompts), WithJsonSchema(JSON_SCHEMA)]
+    best_of: SingleChoice | None = None
+    echo: Unsupported = None
+    logprobs: Unsupported = None
+    suffix: Unsupported = None
 
     model_config = ConfigDict(json_schema_extra={"example": {"model": "cheshire-cat", "prompt": "Who are you?"}})
 
@@ -40,7 +41,7 @@ class Choice(WireReply):
 
 
 class Completion(WireReply):
-    """The whole reply. `created`: seconds since the epoch. `choices`: one for each prompt, in their order."""
+    """The response without a stream. `created`: seconds since the epoch. `choices`: one for each prompt, in order."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -63,8 +64,8 @@ class Completion(WireReply):
         }
     )
 
-    def wire(self) -> dict[str, Any]:
-        """What OpenAI leaves out is left out."""
+    def wire(self) -> JsonObject:
+        """Without the null fields that OpenAI leaves out."""
         data = {**self.model_dump(), "usage": self.usage.wire()}
         if self.system_fingerprint is None:
             del data["system_fingerprint"]

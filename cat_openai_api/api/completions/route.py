@@ -20,7 +20,7 @@ from .serving import CompletionRenderer, parse_request
     summary="Create a completion",
 )
 async def create_completion(body: CompletionRequest, request: ApiRequest) -> Response:
-    """Ask the Cat, in OpenAI's older form: each prompt is a message of the user's, in a conversation of its own."""
+    """Generate completions (OpenAI's older API). Each prompt is a user's message in a conversation of its own."""
     person = request.end_user(body.user)
     request.record.stream = bool(body.stream)
     generation_requests = await parse_request(body, request.settings)

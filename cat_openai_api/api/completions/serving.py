@@ -1,4 +1,4 @@
-"""A completion, from the validated request to the chunks of its response."""
+"""Serving completions: parsing a request, and rendering the replies."""
 
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -13,9 +13,9 @@ from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id
 from ...runtime import runtime
 from ...tokens.text_input import decode_texts
-from ...wire.sse import DONE, event
+from ...wire.sse import DONE, encode_event
 from ...wire.usage import CompletionUsage
-from .chunks import CompletionChunks
+from .chunks import CompletionChunkEncoder
 from .protocol import Choice, Completion, CompletionRequest, FinishReason
 
 if TYPE_CHECKING:
@@ -36,30 +36,30 @@ async def parse_request(body: CompletionRequest, settings: "Settings") -> list[G
             stream=bool(body.stream),
             sampling=body.sampling(),
             max_tokens=(body.max_tokens,),
-            stops=body.stops(),
+            stop_sequences=body.stop_sequences(),
         )
         for prompt in prompts
     ]
 
 
 def _read_prompt(prompt: str) -> ParsedConversation:
-    builder = ConversationBuilder(fetches=False)
-    builder.user("prompt", [prompt])
+    builder = ConversationBuilder(allow_remote_images=False)
+    builder.add_user_turn("prompt", [prompt])
     return builder.build("prompt")
 
 
 class CompletionRenderer(Renderer):
-    """A completion with a choice for each generation. The generations run one after the other."""
+    """Renders generations as the choices of a completion. The generations run one after the other."""
 
     def __init__(self, generations: Sequence[Generation], body: CompletionRequest) -> None:
         super().__init__(generations)
         self.body = body
         self.created = int(time.time())
 
-    async def whole(self) -> Completion:
+    async def render(self) -> Completion:
         choices = []
         for index, generation in enumerate(self.generations):
-            await generation.reply.whole()
+            await generation.reply.wait_for_end()
             text = generation.reply.text() + generation.reply.refusal()
             choices.append(Choice(text=text, index=index, finish_reason=_finish_reason(generation)))
         return Completion(
@@ -67,28 +67,28 @@ class CompletionRenderer(Renderer):
             created=self.created,
             model=self.body.model,
             choices=choices,
-            usage=CompletionUsage.of(await self.usage()),
+            usage=CompletionUsage.from_usage(await self.usage()),
             system_fingerprint=self.generations[0].reply.system_fingerprint,
         )
 
     async def events(self, *, live: bool) -> AsyncGenerator[bytes, None]:
         for index, generation in enumerate(self.generations):
-            chunks = None
+            encoder = None
             async for deltas in generation.deltas(live=live):
-                chunks = chunks or self._chunks(index)
+                encoder = encoder or self._create_encoder(index)
                 if texts := [delta.delta for delta in deltas if isinstance(delta, Text | Refusal)]:
-                    yield b"".join(map(chunks.delta, texts))
-            chunks = chunks or self._chunks(index)
-            yield chunks.chunk("", _finish_reason(generation))
+                    yield b"".join(map(encoder.encode_delta, texts))
+            encoder = encoder or self._create_encoder(index)
+            yield encoder.encode_chunk("", _finish_reason(generation))
         if self.body.includes_usage:
-            yield self._chunks(0).with_usage(CompletionUsage.of(await self.usage()).wire())
+            yield self._create_encoder(0).encode_usage(CompletionUsage.from_usage(await self.usage()).wire())
         yield DONE
 
-    def failed(self, error: ApiError) -> bytes:
-        return event(error.body()) + DONE
+    def error_events(self, error: ApiError) -> bytes:
+        return encode_event(error.body()) + DONE
 
-    def _chunks(self, index: int) -> CompletionChunks:
-        return CompletionChunks(
+    def _create_encoder(self, index: int) -> CompletionChunkEncoder:
+        return CompletionChunkEncoder(
             {
                 "id": self.generations[0].request.id,
                 "object": "text_completion",
@@ -102,6 +102,6 @@ class CompletionRenderer(Renderer):
 
 
 def _finish_reason(generation: Generation) -> FinishReason | None:
-    """A completion has no functions to call."""
+    """Completions have no functions, so `tool_calls` is not among their finish reasons."""
     reason = generation.reply.finish_reason
     return "stop" if reason == "tool_calls" else reason

@@ -1,18 +1,18 @@
-// The page's own address says where the API is, whatever stands between the browser and the Cat.
+// The API has the same address as the page, also behind a proxy.
 const root = location.origin + location.pathname.replace(/\/connect\/?$/, "");
 const baseUrl = `${root}/v1`;
 const PLACEHOLDER = "YOUR_KEY";
 
 const $ = (id) => document.getElementById(id);
 
-// What the tab knows, and nothing else does.
+// Kept in memory only, so that a reload forgets it.
 let key = "";
 let history = [];
 let running = null;
 
-// ---- Asking the API
+// ---- Requests to the API
 
-const PROXY = "It may come from a proxy in front of the Cat.";
+const PROXY_HINT = "It may come from a proxy in front of the Cat.";
 
 class ApiError extends Error {
   constructor(message, details = []) {
@@ -21,7 +21,7 @@ class ApiError extends Error {
   }
 }
 
-async function ask(path, options = {}) {
+async function fetchFromApi(path, options = {}) {
   const request = new Request(root + path, { cache: "no-store", ...options });
   let response;
   try {
@@ -30,16 +30,16 @@ async function ask(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The Cat does not answer. It may be stopped, or the network is down.");
   }
-  if (!response.ok) throw await errorOf(response);
+  if (!response.ok) throw await parseError(response);
   return response;
 }
 
-async function askJson(path, options) {
-  const response = await ask(path, options);
+async function fetchJson(path, options) {
+  const response = await fetchFromApi(path, options);
   try {
     return await response.json();
   } catch {
-    throw new ApiError(`The answer is not from the API. ${PROXY}`);
+    throw new ApiError(`The response is not from the API. ${PROXY_HINT}`);
   }
 }
 
@@ -47,13 +47,13 @@ function authorization(credential) {
   return credential ? { Authorization: `Bearer ${credential}` } : {};
 }
 
-async function errorOf(response) {
+async function parseError(response) {
   const body = await response.json().catch(() => null);
   if (!body?.error) {
     return new ApiError(
       response.status === 404
-        ? "The API is not there (404). The plugin may be switched off."
-        : `The answer is a ${response.status}, and not from the API. ${PROXY}`,
+        ? "The API was not found (404). The plugin may be switched off."
+        : `The response has the status ${response.status} and is not from the API. ${PROXY_HINT}`,
     );
   }
   const wait = response.headers.get("retry-after");
@@ -65,7 +65,7 @@ async function errorOf(response) {
   ]);
 }
 
-async function* eventsOf(response) {
+async function* readEvents(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -81,13 +81,13 @@ async function* eventsOf(response) {
 
 // ---- Health
 
-const NO_LLM = `No language model is configured in this Cat, so it cannot answer yet.
+const NO_LLM = `No language model is configured in this Cat, so it cannot reply yet.
 Cat 2: on its Settings page enter a key for a provider, then choose the default LLM in the card "Core Settings".
 Cat 1.9: choose one in the admin panel, under Settings.`;
 
 async function checkHealth() {
   try {
-    const health = await askJson("/health");
+    const health = await fetchJson("/health");
     const healthy = health.status === "healthy";
     $("version").textContent = `Plugin ${health.plugin} ${health.version}.`;
     showHealth(health.status, healthy ? "Healthy" : "Degraded", healthy ? "" : NO_LLM);
@@ -108,17 +108,17 @@ function showHealth(status, word, trouble) {
 async function useKey(credential) {
   const status = $("key-status");
   delete status.dataset.failed;
-  status.textContent = "Asking for the models.";
+  status.textContent = "Requesting the models.";
   try {
-    const models = await askJson("/v1/models", { headers: authorization(credential) });
+    const models = await fetchJson("/v1/models", { headers: authorization(credential) });
     const names = models.data.map((model) => model.id).filter((id) => id !== "cheshire-cat-embedder");
     key = credential;
-    offer("models", names, Math.max(names.indexOf(chosen("models")), 0));
-    status.textContent = credential ? "The key is valid." : "This Cat asks for no key.";
+    showChoices("models", names, Math.max(names.indexOf(chosen("models")), 0));
+    status.textContent = credential ? "The key is valid." : "This Cat needs no key.";
   } catch (error) {
     key = "";
     status.dataset.failed = "";
-    status.textContent = error instanceof ApiError ? error.message : "No key has characters like these.";
+    status.textContent = error instanceof ApiError ? error.message : "The key has characters that cannot be sent.";
     if (error.details) add(status, "figures", error.details);
   }
   const usable = !("failed" in status.dataset);
@@ -133,17 +133,17 @@ async function useKey(credential) {
 
 // ---- Choices
 
-function offer(group, names, first) {
+function showChoices(group, names, first) {
   const legend = $(group).firstElementChild;
   $(group).replaceChildren(legend);
-  for (const [place, name] of names.entries()) {
+  for (const [index, name] of names.entries()) {
     const choice = document.createElement("label");
     const radio = document.createElement("input");
     choice.className = "choice";
     radio.type = "radio";
     radio.name = group;
     radio.value = name;
-    radio.checked = place === first;
+    radio.checked = index === first;
     radio.autocomplete = "off";
     choice.append(radio);
     add(choice, "name", name);
@@ -165,18 +165,18 @@ function add(parent, kind, text) {
 
 // ---- Settings for clients
 
-const inQuotes = (text) => JSON.stringify(text);
-const inShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-const WHO = "Who are you?";
+const quote = (text) => JSON.stringify(text);
+const shellQuote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const PROMPT = "Who are you?";
 
 const CLIENTS = [
   {
     name: "curl",
     where: "In a terminal. The reply streams.",
-    settings: (url, model, secret) => `curl -N ${inShell(`${url}/chat/completions`)} \\
-  -H ${inShell(`Authorization: Bearer ${secret}`)} \\
+    settings: (url, model, secret) => `curl -N ${shellQuote(`${url}/chat/completions`)} \\
+  -H ${shellQuote(`Authorization: Bearer ${secret}`)} \\
   -H 'Content-Type: application/json' \\
-  -d ${inShell(JSON.stringify({ model, stream: true, messages: [{ role: "user", content: WHO }] }))}`,
+  -d ${shellQuote(JSON.stringify({ model, stream: true, messages: [{ role: "user", content: PROMPT }] }))}`,
   },
   {
     name: "Python",
@@ -184,13 +184,13 @@ const CLIENTS = [
     settings: (url, model, secret) => `from openai import OpenAI
 
 client = OpenAI(
-    base_url=${inQuotes(url)},
-    api_key=${inQuotes(secret)},
+    base_url=${quote(url)},
+    api_key=${quote(secret)},
 )
 
 stream = client.chat.completions.create(
-    model=${inQuotes(model)},
-    messages=[{"role": "user", "content": "${WHO}"}],
+    model=${quote(model)},
+    messages=[{"role": "user", "content": "${PROMPT}"}],
     stream=True,
 )
 for chunk in stream:
@@ -203,13 +203,13 @@ print()`,
     settings: (url, model, secret) => `import OpenAI from "openai";
 
 const client = new OpenAI({
-  baseURL: ${inQuotes(url)},
-  apiKey: ${inQuotes(secret)},
+  baseURL: ${quote(url)},
+  apiKey: ${quote(secret)},
 });
 
 const stream = await client.chat.completions.create({
-  model: ${inQuotes(model)},
-  messages: [{ role: "user", content: "${WHO}" }],
+  model: ${quote(model)},
+  messages: [{ role: "user", content: "${PROMPT}" }],
   stream: true,
 });
 for await (const chunk of stream) {
@@ -223,17 +223,17 @@ console.log();`,
     settings: (url, model, secret) => `from langchain_openai import ChatOpenAI
 
 llm = ChatOpenAI(
-    base_url=${inQuotes(url)},
-    api_key=${inQuotes(secret)},
-    model=${inQuotes(model)},
+    base_url=${quote(url)},
+    api_key=${quote(secret)},
+    model=${quote(model)},
 )
-print(llm.invoke("${WHO}").content)`,
+print(llm.invoke("${PROMPT}").content)`,
   },
   {
     name: "Open WebUI",
     where:
       "In its environment before the first start. Later, the same in the Admin Panel: Settings, Connections, " +
-      "a connection of type OpenAI. The third line tells the Cat who is talking.",
+      "a connection of type OpenAI. The third line sends the user's id to the Cat.",
     settings: (url, model, secret) => `OPENAI_API_BASE_URL=${url}
 OPENAI_API_KEY=${secret}
 ENABLE_FORWARD_USER_INFO_HEADERS=true`,
@@ -244,10 +244,10 @@ ENABLE_FORWARD_USER_INFO_HEADERS=true`,
     settings: (url, model, secret) => `endpoints:
   custom:
     - name: "Cheshire Cat"
-      baseURL: ${inQuotes(url)}
-      apiKey: ${inQuotes(secret)}
+      baseURL: ${quote(url)}
+      apiKey: ${quote(secret)}
       models:
-        default: [${inQuotes(model)}]
+        default: [${quote(model)}]
         fetch: true
       titleConvo: true
       titleModel: "current_model"
@@ -291,9 +291,9 @@ schema: v1
 models:
   - name: Cheshire Cat
     provider: openai
-    model: ${inQuotes(model)}
-    apiBase: ${inQuotes(url)}
-    apiKey: ${inQuotes(secret)}
+    model: ${quote(model)}
+    apiBase: ${quote(url)}
+    apiKey: ${quote(secret)}
     roles: [chat, edit, apply]`,
   },
 ];
@@ -313,7 +313,7 @@ async function copy(button) {
   try {
     await navigator.clipboard.writeText(source.textContent);
   } catch {
-    // Pages over plain HTTP have no clipboard of their own, and others may be denied it.
+    // Not available on pages over plain HTTP, and the user may have denied it.
     getSelection().selectAllChildren(source);
     done = document.execCommand("copy");
   }
@@ -328,21 +328,21 @@ async function copy(button) {
 
 // ---- The chat
 
-const BROKEN = "The connection broke before the reply was complete.";
-const ENDS = { length: "cut at the length limit", content_filter: "cut by a content filter" };
+const CONNECTION_BROKE = "The connection broke before the reply was complete.";
+const END_NOTES = { length: "cut at the length limit", content_filter: "cut by a content filter" };
 
 function addTurn(role, text) {
   const turn = document.createElement("div");
   turn.className = `turn ${role}`;
-  add(turn, "said", text);
+  add(turn, "text", text);
   $("chat-empty")?.remove();
   $("chat").append(turn);
   $("chat").scrollTop = $("chat").scrollHeight;
   return turn;
 }
 
-// Adds to the chat and follows its end, unless the reader has scrolled up.
-function following(change) {
+// Changes the chat and scrolls to its end, unless the user has scrolled up.
+function changeAndScroll(change) {
   const chat = $("chat");
   const atEnd = chat.scrollHeight - chat.scrollTop - chat.clientHeight < 40;
   change();
@@ -351,7 +351,7 @@ function following(change) {
 
 async function send(text) {
   const messages = history;
-  const asked = { role: "user", content: text };
+  const userMessage = { role: "user", content: text };
   const stopper = (running = new AbortController());
   addTurn("user", text);
   const turn = addTurn("assistant", "");
@@ -362,10 +362,10 @@ async function send(text) {
   const reply = { text: "", firstToken: null, usage: null, end: null };
   let failure = null;
   try {
-    await stream([...messages, asked], stopper.signal, reply, (piece) => {
+    await stream([...messages, userMessage], stopper.signal, reply, (piece) => {
       reply.firstToken ??= performance.now() - started;
       reply.text += piece;
-      following(() => (turn.firstChild.textContent = reply.text));
+      changeAndScroll(() => (turn.firstChild.textContent = reply.text));
     });
   } catch (error) {
     failure = error;
@@ -373,21 +373,21 @@ async function send(text) {
   const stopped = stopper.signal.aborted;
   const broken = failure && !stopped;
 
-  following(() => {
-    if (broken) add(turn, "error", failure instanceof ApiError ? failure.message : BROKEN);
+  changeAndScroll(() => {
+    if (broken) add(turn, "error", failure instanceof ApiError ? failure.message : CONNECTION_BROKE);
     else if (!reply.text && !stopped) add(turn, "error", "The reply has no text.");
     if (broken && failure.details) add(turn, "figures", failure.details);
     add(turn, "figures", figures(reply, performance.now() - started, stopped));
   });
-  if (!broken && reply.text) messages.push(asked, { role: "assistant", content: reply.text });
+  if (!broken && reply.text) messages.push(userMessage, { role: "assistant", content: reply.text });
   if (broken && messages === history && !$("message").value) $("message").value = text;
   turn.setAttribute("aria-busy", "false");
   if (running === stopper) running = null;
   showRunning();
 }
 
-async function stream(messages, signal, reply, hear) {
-  const response = await ask("/v1/chat/completions", {
+async function stream(messages, signal, reply, onText) {
+  const response = await fetchFromApi("/v1/chat/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json", ...authorization(key) },
     body: JSON.stringify({
@@ -398,7 +398,7 @@ async function stream(messages, signal, reply, hear) {
     }),
     signal,
   });
-  for await (const data of eventsOf(response)) {
+  for await (const data of readEvents(response)) {
     if (data === "[DONE]") return;
     const chunk = JSON.parse(data);
     if (chunk.error) {
@@ -407,23 +407,23 @@ async function stream(messages, signal, reply, hear) {
     reply.usage = chunk.usage ?? reply.usage;
     const choice = chunk.choices[0];
     const piece = choice?.delta.content ?? choice?.delta.refusal;
-    if (piece) hear(piece);
+    if (piece) onText(piece);
     reply.end = choice?.finish_reason ?? reply.end;
   }
-  throw new ApiError(BROKEN);
+  throw new ApiError(CONNECTION_BROKE);
 }
 
 function figures(reply, milliseconds, stopped) {
-  const told = [];
-  if (stopped) told.push("stopped");
-  if (reply.end in ENDS) told.push(ENDS[reply.end]);
-  if (reply.firstToken !== null) told.push(`first token ${Math.round(reply.firstToken)} ms`);
-  told.push(`${(milliseconds / 1000).toFixed(1)} s in all`);
+  const parts = [];
+  if (stopped) parts.push("stopped");
+  if (reply.end in END_NOTES) parts.push(END_NOTES[reply.end]);
+  if (reply.firstToken !== null) parts.push(`first token ${Math.round(reply.firstToken)} ms`);
+  parts.push(`${(milliseconds / 1000).toFixed(1)} s in all`);
   if (reply.usage) {
     const { prompt_tokens, completion_tokens, total_tokens } = reply.usage;
-    told.push(`usage ${prompt_tokens} + ${completion_tokens} = ${total_tokens} tokens`);
+    parts.push(`usage ${prompt_tokens} + ${completion_tokens} = ${total_tokens} tokens`);
   }
-  return told.join(" · ");
+  return parts.join(" · ");
 }
 
 function showRunning() {
@@ -440,13 +440,13 @@ function newChat() {
   if (!$("message").disabled) $("message").focus();
 }
 
-// ---- What the reader does
+// ---- Event handlers
 
 $("base-url").textContent = baseUrl;
 $("localhost").hidden = !/^(localhost|127\.[\d.]+|\[::1\])$/.test(location.hostname);
 $("insecure").hidden = isSecureContext;
-offer("models", ["cheshire-cat"], 0);
-offer("clients", CLIENTS.map((client) => client.name), 0);
+showChoices("models", ["cheshire-cat"], 0);
+showChoices("clients", CLIENTS.map((client) => client.name), 0);
 showSettings();
 
 $("check").addEventListener("click", checkHealth);

@@ -8,6 +8,6 @@ from .serving import connect_page
 
 @get("/connect", access=None, response_class=HTMLResponse, include_in_schema=False)
 async def connect() -> HTMLResponse:
-    """A page for people, open to all: it holds nothing but itself."""
+    """A page to try the API out. No credentials are needed, as the page itself contains no data of the Cat."""
     page = connect_page()
     return HTMLResponse(page.content, headers=page.headers)

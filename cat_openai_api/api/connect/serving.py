@@ -1,7 +1,6 @@
-"""The connect page: one document with its style and script in it, the same for everybody.
+"""Serving the connect page: one HTML document that contains its style sheet and script.
 
-What it shows it asks the API for, from the browser. It names no address: the browser knows best under which one
-the Cat is reached.
+The script requests what the page shows from the API. It takes the address of the Cat from the browser's address bar.
 """
 
 from base64 import b64encode
@@ -34,9 +33,10 @@ def connect_page() -> Page:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing but this style and this script, which may ask this Cat alone and make no markup out of text.
+    """A Content-Security-Policy that allows only this style and script, and connections to this Cat only.
 
-    By their digests: 'self' would be every file that the Cat or another plugin serves.
+    The script and style are identified by their digests: 'self' would allow every file that the Cat or another plugin
+    serves. Trusted Types prevent the script from interpreting text as HTML.
     """
     return "; ".join(
         [

@@ -10,27 +10,27 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
 
-from ...tokens.text_input import SCHEMA, TextOrTokens, parse_texts
+from ...tokens.text_input import JSON_SCHEMA, TextOrTokens, parse_texts
 from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest
 
 MAX_INPUTS = 2048
 
 MAX_TOKENS = 300_000
-"""Of all inputs together."""
+"""Tokens of all inputs together."""
 
 EncodingFormat: TypeAlias = Literal["float", "base64"]
 
 
-def _inputs(value: Any) -> list[TextOrTokens]:
+def _parse_inputs(value: Any) -> list[TextOrTokens]:
     inputs = parse_texts(value, MAX_INPUTS)
     if "" in inputs:
-        raise ValueError("a text is empty")
+        raise ValueError("a text is empty; send texts of at least one character")
     return inputs
 
 
 class EmbeddingsRequest(WireRequest):
     model: str = Field(min_length=1, max_length=MAX_NAME_LENGTH)
-    input: Annotated[list[TextOrTokens], PlainValidator(_inputs), WithJsonSchema(SCHEMA)]
+    input: Annotated[list[TextOrTokens], PlainValidator(_parse_inputs), WithJsonSchema(JSON_SCHEMA)]
     encoding_format: EncodingFormat | None = None
     dimensions: int | None = Field(None, ge=1, lt=2**31)
     user: str | None = Field(None, max_length=MAX_NAME_LENGTH)
@@ -43,10 +43,10 @@ class EmbeddingsRequest(WireRequest):
 class Embedding(WireReply):
     object: Literal["embedding"] = "embedding"
     index: int
-    embedding: list[float] | str = Field(description="A string is base64 of 32 bits a number, the lowest byte first.")
+    embedding: list[float] | str = Field(description="A string is base64 of little-endian 32-bit floats.")
 
     @classmethod
-    def of(cls, index: int, vector: Sequence[float], format: EncodingFormat | None) -> "Embedding":
+    def from_vector(cls, index: int, vector: Sequence[float], format: EncodingFormat | None) -> "Embedding":
         if format == "base64":
             packed = struct.pack(f"<{len(vector)}f", *vector)
             return cls(index=index, embedding=base64.b64encode(packed).decode("ascii"))

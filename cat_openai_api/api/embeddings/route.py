@@ -20,7 +20,7 @@ from .serving import embed_texts, parse_request
     summary="Create embeddings",
 )
 async def create_embeddings(body: EmbeddingsRequest, request: ApiRequest) -> Response:
-    """A vector for each text, made by the Cat's own embedder."""
+    """Create a vector for each text with the Cat's embedder."""
     person = request.end_user(body.user)
     embedder, texts = await parse_request(body, request.settings)
     request.record.model = EMBEDDER_MODEL

@@ -1,4 +1,4 @@
-"""Embeddings, from the validated request to the reply."""
+"""Serving embeddings."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 async def parse_request(body: EmbeddingsRequest, settings: "Settings") -> tuple[Embedder, list[str]]:
-    """Raises `EmbeddingsOff`, `ModelNotFound`, `NoEmbedder` or `InvalidRequest`."""
+    """The embedder, and the texts of the request. Raises `EmbeddingsOff`, `ModelNotFound`, `NoEmbedder` or
+    `InvalidRequest`."""
     if not settings.embeddings:
         raise EmbeddingsOff
     resolve_embedder(body.model, settings)
@@ -37,29 +38,29 @@ async def embed_texts(
     settings: "Settings",
     record: RequestRecord,
 ) -> bytes:
-    """The reply, as an `EmbeddingList`.
+    """An encoded `EmbeddingList`. It is not built as a model because that is slow for millions of numbers.
 
-    Raises `UpstreamError`, `RequestTimeout`, or `InvalidRequest` for the size of the vectors.
+    Raises `UpstreamError`, `RequestTimeout`, or `InvalidRequest` for dimensions that the embedder does not support.
     """
-    record.details = {"asked_for": body.model, "texts": [{"characters": len(text)} for text in texts]}
+    record.details = {"requested_model": body.model, "texts": [{"characters": len(text)} for text in texts]}
     try:
-        made = await asyncio.wait_for(embedder.embed(texts, body.dimensions), settings.request_timeout or None)
+        embeddings = await asyncio.wait_for(embedder.embed(texts, body.dimensions), settings.request_timeout or None)
     except asyncio.TimeoutError:
         raise RequestTimeout(settings.request_timeout) from None
     except DimensionsRefused:
-        message = "the embedder of this Cat gives vectors of another size; leave it out"
+        message = "the Cat's embedder does not support this size of vectors; leave it out"
         raise invalid("dimensions", message, "unsupported_parameter") from None
-    tokens = made.tokens or await count_tokens(texts, runtime.vocabulary)
+    tokens = embeddings.tokens or await count_tokens(texts, runtime.vocabulary)
     record.usage = Usage(tokens, 0, tokens)
     usage = EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens)
     head = encode({"object": "list", "model": body.model, "usage": usage.wire()})
-    return b'%b,"data":[%b]}' % (head[:-1], b",".join(await _items(body, made)))
+    return b'%b,"data":[%b]}' % (head[:-1], b",".join(await _encode_items(body, embeddings)))
 
 
-async def _items(body: EmbeddingsRequest, made: Embeddings) -> list[bytes]:
-    """One at a time, as together they may have millions of numbers, and others wait."""
+async def _encode_items(body: EmbeddingsRequest, embeddings: Embeddings) -> list[bytes]:
+    """Encode one vector at a time and let other tasks run in between: together they may have millions of numbers."""
     items = []
-    for index, vector in enumerate(made.vectors):
-        items.append(encode(Embedding.of(index, vector, body.encoding_format).wire()))
+    for index, vector in enumerate(embeddings.vectors):
+        items.append(encode(Embedding.from_vector(index, vector, body.encoding_format).wire()))
         await asyncio.sleep(0)
     return items

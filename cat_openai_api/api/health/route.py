@@ -7,5 +7,5 @@ from .serving import current_health
 
 @get("/health", access=None, response_model=Health, summary="Health of the plugin")
 async def health() -> Health:
-    """Open to all; tells nothing that is secret."""
+    """The health of the plugin and its features. No credentials are needed."""
     return await current_health()

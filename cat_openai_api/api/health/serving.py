@@ -1,4 +1,4 @@
-"""Whether the plugin and its Cat can do their work."""
+"""Serving the health of the plugin."""
 
 import json
 import time

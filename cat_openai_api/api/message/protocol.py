@@ -11,7 +11,7 @@ class MessageRequest(WireRequest):
         None,
         min_length=1,
         max_length=MAX_NAME_LENGTH,
-        description="Whose conversation; left out: the caller's own.",
+        description="The end user. Without it, the caller.",
     )
 
     model_config = ConfigDict(json_schema_extra={"example": {"text": "Who are you?", "user_id": "alice"}})

@@ -1,4 +1,4 @@
-"""One message in the conversation that the Cat stores for its user."""
+"""Serving `/message`: one message in the conversation that the Cat stores for a person."""
 
 import time
 from typing import TYPE_CHECKING
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 
 def check_user_id(body: MessageRequest, caller: Caller) -> None:
-    """Raises `InsufficientPermissions` when a caller who is one person names somebody else."""
-    own = (caller.person.name, caller.person.key)
-    if body.user_id and not caller.is_service and body.user_id not in own:
+    """Raises `InsufficientPermissions` if a caller who is not a service names another person."""
+    own_ids = (caller.person.name, caller.person.key)
+    if body.user_id and not caller.is_service and body.user_id not in own_ids:
         raise InsufficientPermissions(
-            "Your key is for one person: leave user_id out, or send your own.", param="user_id"
+            "The credentials belong to one person. Leave user_id out or send that person's name.", param="user_id"
         )
 
 
-async def answer_message(
+async def reply_to_message(
     body: MessageRequest, person: Person, context: object, settings: "Settings", record: RequestRecord
 ) -> MessageReply:
     """`context`: of the `Caller`. Raises what `Reply.deltas` raises."""
     record.model = CAT_MODEL
-    question = Turn("user", (body.text,))
+    turn = Turn("user", (body.text,))
     async with runtime.conversations.open(person, CAT_MODEL) as stored:
         record.details = {"message": {"characters": len(body.text), "turns_before": len(stored.turns)}}
-        conversation = Conversation((*before(stored.turns, [question]), question))
+        conversation = Conversation((*before(stored.turns, [turn]), turn))
         run = Run(CAT_MODEL, conversation, person, context, timeout=settings.request_timeout)
         reply = Reply(run, settings.max_tokens, live=not runtime.host.rewrites_replies())
         try:
-            await reply.whole()
+            await reply.wait_for_end()
         finally:
             await reply.aclose()
             record.add_generation(reply.finish_reason, reply.end.usage, reply.first_delta_at)
         text = reply.text()
         record.details["characters"] = len(text)
-        await stored.add([question], Turn("assistant", (text,)))
+        await stored.add([turn], Turn("assistant", (text,)))
     return MessageReply(text=text, user_id=body.user_id or person.name, timestamp=int(time.time()))

@@ -1,6 +1,6 @@
-"""What the API docs show of `/metrics`."""
+"""The response of `/metrics` in the API docs."""
 
-CONTENT = {
+RESPONSE_CONTENT = {
     "schema": {"type": "string"},
     "example": """\
 # HELP openai_api_requests_total Requests that have ended.
@@ -8,4 +8,3 @@ CONTENT = {
 openai_api_requests_total{outcome="ok",route="/custom/v1/chat/completions"} 42.0
 """,
 }
-"""For the API docs."""

@@ -1,4 +1,4 @@
-"""The metrics, while the setting is on."""
+"""Serving the metrics."""
 
 from typing import TYPE_CHECKING
 
@@ -14,4 +14,4 @@ async def current_meters(settings: "Settings") -> Meters:
     """Raises `MetricsOff` or `MetricsUnavailable`."""
     if not settings.metrics:
         raise MetricsOff
-    return await runtime.metrics.ready()
+    return await runtime.metrics.wait_until_ready()

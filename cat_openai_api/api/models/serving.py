@@ -1,4 +1,4 @@
-"""The models of the Cat, and which of them a client means."""
+"""Serving the list of models."""
 
 import time
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from ....settings import Settings
 
 CREATED = int(time.time())
-"""OpenAI's field is the time a model was made; agents have none, so it is the time they were loaded."""
+"""The value of OpenAI's field `created`. Agents have no time of creation, so it is the time of the plugin's start."""
 
 
-async def all_models(settings: "Settings") -> ModelList:
+async def list_all_models(settings: "Settings") -> ModelList:
     return ModelList(data=[ModelObject(id=model, created=CREATED) for model in await _ids(settings)])
 
 
-async def one_model(name: str, settings: "Settings") -> ModelObject:
-    """The model under the name the client uses for it. Raises `ModelNotFound`."""
+async def find_model(name: str, settings: "Settings") -> ModelObject:
+    """The model with the id or alias `name`, which is also the id in the result. Raises `ModelNotFound`."""
     known = await _ids(settings)
     if resolve_alias(name, settings, known) not in known:
         raise ModelNotFound(name, known)
@@ -30,6 +30,6 @@ async def one_model(name: str, settings: "Settings") -> ModelObject:
 
 
 async def _ids(settings: "Settings") -> Sequence[str]:
-    """The Cat's embedder behind all that a client can talk to."""
+    """The models for chat, then the embedder."""
     has_embedder = settings.embeddings and await runtime.host.embedder() is not None
     return [*runtime.host.models(), *([EMBEDDER_MODEL] if has_embedder else [])]

@@ -1,4 +1,4 @@
-"""A response while it grows, and the events that tell of it, in the order and numbering that OpenAI publishes."""
+"""Encoding the output items of a response, and the events of its stream in OpenAI's order and numbering."""
 
 import json
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from typing import Any, Literal, TypeAlias
 
 from ...domain.events import CallDelta, Delta, Refusal, Step, Text
 from ...generation.request import new_id
-from ...wire.json import encode
+from ...wire.json import JsonObject, encode
 from .protocol import (
     ItemStatus,
-    OutputCall,
+    OutputFunctionCall,
     OutputItem,
     OutputMessage,
     OutputReasoning,
@@ -18,177 +18,187 @@ from .protocol import (
     SummaryText,
 )
 
-PartKind: TypeAlias = Literal["output_text", "refusal"]
+PartType: TypeAlias = Literal["output_text", "refusal"]
 
-FIELD: Mapping[PartKind, str] = {"output_text": "text", "refusal": "refusal"}
+TEXT_FIELD: Mapping[PartType, str] = {"output_text": "text", "refusal": "refusal"}
+"""The field of a part, and of its `done` event, that has the text."""
 
-LOGPROBS: Mapping[PartKind, Mapping[str, Any]] = {"output_text": {"logprobs": []}, "refusal": {}}
-"""There are none."""
+LOGPROBS: Mapping[PartType, Mapping[str, Any]] = {"output_text": {"logprobs": []}, "refusal": {}}
+"""Fields that OpenAI requires in the events of a part. The Cat provides no logprobs."""
 
 
 class ResponseEventEncoder:
-    """The items of one response. Each method answers with the events of what it did.
+    """Builds the output items of one response. Each method returns the encoded events of what it changed.
 
-    As at OpenAI, each item ends before the next begins. An LLM may go back and forth between its calls, so a call
-    waits until the arguments of the one before it are whole.
+    As in OpenAI's streams, an item is complete before the next one begins. An LLM may alternate between its tool calls,
+    so the items of further calls begin only when the arguments of the current one are complete.
     """
 
     def __init__(self) -> None:
         self.output: list[OutputItem] = []
-        self._number = 0
-        self._open: OutputItem | None = None
-        self._kind: PartKind | None = None
+        self._sequence_number = 0
+        self._open_item: OutputItem | None = None
+        self._open_part: PartType | None = None
         self._texts: list[str] = []
-        self._frame = b""
-        self._calls: list[OutputCall] = []
-        self._waiting: list[OutputCall] = []
+        self._delta_prefix = b""
+        self._calls: list[OutputFunctionCall] = []
+        self._pending_calls: list[OutputFunctionCall] = []
 
-    def event(self, type: str, **fields: Any) -> bytes:
-        data = {"type": type, **fields, "sequence_number": self._number}
-        self._number += 1
+    def encode_event(self, type: str, **fields: Any) -> bytes:
+        data = {"type": type, **fields, "sequence_number": self._sequence_number}
+        self._sequence_number += 1
         return b"event: %b\ndata: %b\n\n" % (type.encode(), encode(data))
 
-    def take(self, delta: Delta) -> bytes:
+    def encode_delta(self, delta: Delta) -> bytes:
         """This runs for every token."""
         if isinstance(delta, Text):
-            opened = b"" if self._kind == "output_text" else self._open_part("output_text")
-            return opened + self._grow(delta.delta)
+            events = b"" if self._open_part == "output_text" else self._start_part("output_text")
+            return events + self._append_text(delta.delta)
         if isinstance(delta, Refusal):
-            opened = b"" if self._kind == "refusal" else self._open_part("refusal")
-            return opened + self._grow(delta.delta)
+            events = b"" if self._open_part == "refusal" else self._start_part("refusal")
+            return events + self._append_text(delta.delta)
         if isinstance(delta, Step):
-            return self._step(delta)
-        return self._call(delta)
+            return self._add_step(delta)
+        return self._append_call(delta)
 
-    def end(self, status: ItemStatus) -> bytes:
-        """All that is open ends, the last of it with `status`."""
-        told = b"" if self.output else self._open_part("output_text")
-        return told + self._tell_waiting() + self._end(status)
+    def finish(self, status: ItemStatus) -> bytes:
+        """Finish all items. `status`: of the last one."""
+        events = b"" if self.output else self._start_part("output_text")
+        return events + self._start_pending_calls() + self._finish_item(status)
 
-    def so_far(self, status: ItemStatus = "in_progress") -> list[OutputItem]:
-        """The items as they stand; `status`: of the one that is open."""
-        if self._kind and isinstance(self._open, OutputMessage):
-            self._open.content[-1] = _part(self._kind, "".join(self._texts))
-        if isinstance(self._open, OutputMessage | OutputCall):
-            self._open.status = status
+    def snapshot(self, status: ItemStatus = "in_progress") -> list[OutputItem]:
+        """The items with all that was received up to now. `status`: of the unfinished item."""
+        if self._open_part and isinstance(self._open_item, OutputMessage):
+            self._open_item.content[-1] = _create_part(self._open_part, "".join(self._texts))
+        if isinstance(self._open_item, OutputMessage | OutputFunctionCall):
+            self._open_item.status = status
         return self.output
 
-    def _grow(self, delta: str) -> bytes:
+    def _append_text(self, delta: str) -> bytes:
         self._texts.append(delta)
-        number, self._number = self._number, self._number + 1
-        return b'%b%b,"sequence_number":%d}\n\n' % (self._frame, encode(delta), number)
+        number, self._sequence_number = self._sequence_number, self._sequence_number + 1
+        return b'%b%b,"sequence_number":%d}\n\n' % (self._delta_prefix, encode(delta), number)
 
-    def _open_part(self, kind: PartKind) -> bytes:
-        told = self._tell_waiting()
-        if isinstance(self._open, OutputMessage):
-            message = self._open
-            told += self._end_part(message)
+    def _start_part(self, type: PartType) -> bytes:
+        events = self._start_pending_calls()
+        if isinstance(self._open_item, OutputMessage):
+            message = self._open_item
+            events += self._finish_part(message)
         else:
             message = OutputMessage(id=new_id("msg_"), status="in_progress", content=[])
-            told += self._begin(message)
-        part = _part(kind, "")
+            events += self._start_item(message)
+        part = _create_part(type, "")
         message.content.append(part)
-        self._kind = kind
-        place = self._place_of_part(message)
-        told += self.event("response.content_part.added", **place, part=part.wire())
-        type = f"response.{kind}.delta"
-        head = encode({"type": type, **place, **LOGPROBS[kind], "delta": ""})
-        self._frame = b"event: %b\ndata: %b" % (type.encode(), head.removesuffix(b'""}'))
-        return told
+        self._open_part = type
+        position = self._part_position(message)
+        events += self.encode_event("response.content_part.added", **position, part=part.wire())
+        event_type = f"response.{type}.delta"
+        data = encode({"type": event_type, **position, **LOGPROBS[type], "delta": ""})
+        self._delta_prefix = b"event: %b\ndata: %b" % (event_type.encode(), data.removesuffix(b'""}'))
+        return events
 
-    def _end_part(self, message: OutputMessage) -> bytes:
-        kind, text = self._kind, "".join(self._texts)
-        assert kind is not None
-        self._kind, self._texts = None, []
-        part = message.content[-1] = _part(kind, text)
-        place = self._place_of_part(message)
-        done = self.event(f"response.{kind}.done", **place, **{FIELD[kind]: text}, **LOGPROBS[kind])
-        return done + self.event("response.content_part.done", **place, part=part.wire())
+    def _finish_part(self, message: OutputMessage) -> bytes:
+        type, text = self._open_part, "".join(self._texts)
+        assert type is not None
+        self._open_part, self._texts = None, []
+        part = message.content[-1] = _create_part(type, text)
+        position = self._part_position(message)
+        text_field = {TEXT_FIELD[type]: text}
+        done = self.encode_event(f"response.{type}.done", **position, **text_field, **LOGPROBS[type])
+        return done + self.encode_event("response.content_part.done", **position, part=part.wire())
 
-    def _step(self, step: Step) -> bytes:
-        told = self._tell_waiting()
-        if isinstance(self._open, OutputReasoning):
-            reasoning = self._open
+    def _add_step(self, step: Step) -> bytes:
+        events = self._start_pending_calls()
+        if isinstance(self._open_item, OutputReasoning):
+            reasoning = self._open_item
         else:
             reasoning = OutputReasoning(id=new_id("rs_"), summary=[])
-            told += self._begin(reasoning)
+            events += self._start_item(reasoning)
         part = SummaryText(text=step.text)
         reasoning.summary.append(part)
-        place = {**self._place(), "summary_index": len(reasoning.summary) - 1}
-        event, summary = self.event, "response.reasoning_summary"
+        position = {**self._item_position(), "summary_index": len(reasoning.summary) - 1}
+        encode_event, prefix = self.encode_event, "response.reasoning_summary"
         return b"".join(
             [
-                told,
-                event(f"{summary}_part.added", **place, part=SummaryText(text="").wire()),
-                event(f"{summary}_text.delta", **place, delta=step.text),
-                event(f"{summary}_text.done", **place, text=step.text),
-                event(f"{summary}_part.done", **place, part=part.wire()),
+                events,
+                encode_event(f"{prefix}_part.added", **position, part=SummaryText(text="").wire()),
+                encode_event(f"{prefix}_text.delta", **position, delta=step.text),
+                encode_event(f"{prefix}_text.done", **position, text=step.text),
+                encode_event(f"{prefix}_part.done", **position, part=part.wire()),
             ]
         )
 
-    def _call(self, delta: CallDelta) -> bytes:
+    def _append_call(self, delta: CallDelta) -> bytes:
         if delta.index == len(self._calls):
-            call = OutputCall(id=new_id("fc_"), status="in_progress", call_id=delta.id, name=delta.name, arguments="")
+            call = OutputFunctionCall(
+                id=new_id("fc_"), status="in_progress", call_id=delta.id, name=delta.name, arguments=""
+            )
             self._calls.append(call)
-            self._waiting.append(call)
+            self._pending_calls.append(call)
         call = self._calls[delta.index]
         call.arguments += delta.arguments
-        if call is self._open:
-            return self._arguments(delta.arguments)
-        must_wait = isinstance(self._open, OutputCall) and not _is_whole(self._open.arguments)
-        return b"" if must_wait or not self._waiting else self._tell_next_call()
+        if call is self._open_item:
+            return self._encode_arguments(delta.arguments)
+        open_item = self._open_item
+        must_wait = isinstance(open_item, OutputFunctionCall) and not _is_complete(open_item.arguments)
+        return b"" if must_wait or not self._pending_calls else self._start_next_call()
 
-    def _tell_next_call(self) -> bytes:
-        call = self._waiting.pop(0)
+    def _start_next_call(self) -> bytes:
+        call = self._pending_calls.pop(0)
         arguments, call.arguments = call.arguments, ""
-        told = self._begin(call)
+        events = self._start_item(call)
         call.arguments = arguments
-        return told + self._arguments(arguments)
+        return events + self._encode_arguments(arguments)
 
-    def _tell_waiting(self) -> bytes:
-        """The calls that wait, each as far as it has come."""
-        told = b""
-        while self._waiting:
-            told += self._tell_next_call()
-        return told
+    def _start_pending_calls(self) -> bytes:
+        """Start the items of all pending calls, complete or not, because an item of another type follows."""
+        events = b""
+        while self._pending_calls:
+            events += self._start_next_call()
+        return events
 
-    def _arguments(self, delta: str) -> bytes:
-        return self.event("response.function_call_arguments.delta", **self._place(), delta=delta) if delta else b""
+    def _encode_arguments(self, delta: str) -> bytes:
+        if not delta:
+            return b""
+        return self.encode_event("response.function_call_arguments.delta", **self._item_position(), delta=delta)
 
-    def _begin(self, item: OutputItem) -> bytes:
-        told = self._end("completed")
+    def _start_item(self, item: OutputItem) -> bytes:
+        events = self._finish_item("completed")
         self.output.append(item)
-        self._open = item
-        return told + self.event("response.output_item.added", output_index=len(self.output) - 1, item=item.wire())
+        self._open_item = item
+        index = len(self.output) - 1
+        return events + self.encode_event("response.output_item.added", output_index=index, item=item.wire())
 
-    def _end(self, status: ItemStatus) -> bytes:
-        item, told = self._open, b""
+    def _finish_item(self, status: ItemStatus) -> bytes:
+        item, events = self._open_item, b""
         if item is None:
-            return told
+            return events
         if isinstance(item, OutputMessage):
-            told = self._end_part(item)
-        elif isinstance(item, OutputCall):
-            done = {"name": item.name, "arguments": item.arguments}
-            told = self.event("response.function_call_arguments.done", **self._place(), **done)
+            events = self._finish_part(item)
+        elif isinstance(item, OutputFunctionCall):
+            call = {"name": item.name, "arguments": item.arguments}
+            events = self.encode_event("response.function_call_arguments.done", **self._item_position(), **call)
         if not isinstance(item, OutputReasoning):
             item.status = status
-        self._open = None
-        place = len(self.output) - 1
-        return told + self.event("response.output_item.done", output_index=place, item=item.wire())
+        self._open_item = None
+        index = len(self.output) - 1
+        return events + self.encode_event("response.output_item.done", output_index=index, item=item.wire())
 
-    def _place(self) -> dict[str, Any]:
-        """Of the open item, which is the last one."""
+    def _item_position(self) -> JsonObject:
+        """The fields that identify the open item, which is the last one."""
         return {"item_id": self.output[-1].id, "output_index": len(self.output) - 1}
 
-    def _place_of_part(self, message: OutputMessage) -> dict[str, Any]:
-        return {**self._place(), "content_index": len(message.content) - 1}
+    def _part_position(self, message: OutputMessage) -> JsonObject:
+        """The fields that identify the last part of the open item."""
+        return {**self._item_position(), "content_index": len(message.content) - 1}
 
 
-def _part(kind: PartKind, text: str) -> OutputText | OutputRefusal:
-    return OutputText(text=text) if kind == "output_text" else OutputRefusal(refusal=text)
+def _create_part(type: PartType, text: str) -> OutputText | OutputRefusal:
+    return OutputText(text=text) if type == "output_text" else OutputRefusal(refusal=text)
 
 
-def _is_whole(arguments: str) -> bool:
+def _is_complete(arguments: str) -> bool:
+    """Whether the arguments of a call are valid JSON, so that no more of them is expected."""
     try:
         json.loads(arguments)
     except (ValueError, RecursionError):

@@ -8,29 +8,29 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
-from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, is_set, refuse
+from ...wire.json import JsonObject
+from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, raise_unsupported
 from ...wire.parameters import (
     MAX_MESSAGES,
     MAX_PARTS,
     MAX_TOOLS,
-    AskParameters,
     FunctionName,
+    GenerationParameters,
     InputAudio,
     JsonObjectFormat,
     Name,
-    NotSupported,
     ReasoningEffort,
     RefusalPart,
     ServiceTier,
     TextFormat,
-    check_each_once,
+    Unsupported,
     check_tool_type,
+    check_unique_names,
     count_parts,
     max_entries,
 )
 
 MAX_METADATA = 16
-"""OpenAI's, like the lengths of their names and values."""
 
 MetadataName = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -45,30 +45,30 @@ class InputText(WireRequest):
 
 class InputImage(WireRequest):
     type: Literal["input_image"]
-    image_url: str | None = Field(None, description="A data URI, or an http(s) URL where the Cat may fetch images.")
+    image_url: str | None = Field(None, description="A data URI; an http(s) URL if the Cat's settings allow downloads.")
     detail: Literal["auto", "low", "high", "original"] | None = None
     file_id: Any = None
 
     @field_validator("file_id")
     @classmethod
-    def _in_the_request(cls, value: Any) -> Any:
-        if is_set(value):
-            refuse("this API keeps no files; send the image itself, as image_url")
+    def _check_file_id(cls, value: Any) -> Any:
+        if value:
+            raise_unsupported("this API does not store files; send the image as a data URI in image_url")
         return value
 
 
 class InputFile(WireRequest):
     type: Literal["input_file"]
-    file_data: str | None = Field(None, description="A data URI of base64.")
+    file_data: str | None = Field(None, description="A base64 data URI.")
     filename: str | None = Field(None, max_length=MAX_NAME_LENGTH)
     file_id: Any = None
     file_url: Any = None
 
     @field_validator("file_id", "file_url")
     @classmethod
-    def _in_the_request(cls, value: Any) -> Any:
-        if is_set(value):
-            refuse("this API keeps and fetches no files; send the file itself, as file_data")
+    def _check_file_reference(cls, value: Any) -> Any:
+        if value:
+            raise_unsupported("this API does not store or download files; send the content of the file in file_data")
         return value
 
 
@@ -89,11 +89,11 @@ Content: TypeAlias = (
 )
 
 
-class NamedItem(WireRequest):
+class ItemWithId(WireRequest):
     id: str | None = Field(None, max_length=MAX_NAME_LENGTH)
 
 
-class ItemWithStatus(NamedItem):
+class ItemWithStatus(ItemWithId):
     status: ItemStatus | None = None
 
 
@@ -116,8 +116,8 @@ class FunctionCallOutput(ItemWithStatus):
     output: Content
 
 
-class Reasoning(NamedItem):
-    """It is taken and not looked at: a Cat makes up its mind anew."""
+class Reasoning(ItemWithId):
+    """Accepted, because clients send back all output items, and ignored."""
 
     type: Literal["reasoning"]
 
@@ -132,15 +132,15 @@ Item: TypeAlias = Message | FunctionCall | FunctionCallOutput | Reasoning | Item
 ITEM_TYPES = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
 
 
-def _with_type(item: Any) -> Any:
-    """Messages and references may come without."""
+def _set_item_type(item: Any) -> Any:
+    """Validator of an item before its type is known: the type of messages and references is optional."""
     if not isinstance(item, dict):
         return item
-    kind = item.get("type")
-    if kind is None:
+    type = item.get("type")
+    if type is None:
         return {**item, "type": "message" if "role" in item or "content" in item else "item_reference"}
-    if isinstance(kind, str) and kind not in ITEM_TYPES:
-        refuse(f"items of type '{kind[:100]}' are not supported, only {', '.join(ITEM_TYPES)}")
+    if isinstance(type, str) and type not in ITEM_TYPES:
+        raise_unsupported(f"items of type '{type[:100]}' are not supported, only {', '.join(ITEM_TYPES)}")
     return item
 
 
@@ -148,12 +148,12 @@ InputItem: TypeAlias = Annotated[Item, Field(discriminator="type")]
 
 
 class FunctionTool(WireRequest):
-    """It goes to the LLM as the client sent it."""
+    """A function of the client. The LLM gets it as the client sent it."""
 
     type: Literal["function"]
     name: FunctionName
     description: str | None = None
-    parameters: dict[str, Any] | None = Field(None, description="A JSON schema.")
+    parameters: JsonObject | None = Field(None, description="A JSON schema.")
     strict: bool | None = None
 
 
@@ -168,10 +168,11 @@ class AllowedTools(WireRequest):
     tools: list[Annotated[NamedFunction, BeforeValidator(check_tool_type)]] = Field(min_length=1, max_length=MAX_TOOLS)
 
 
-def _a_choice(choice: Any) -> Any:
-    kind = choice.get("type") if isinstance(choice, dict) else None
-    if isinstance(kind, str) and kind not in ("function", "allowed_tools"):
-        refuse(f"a choice of type '{kind[:100]}' is not supported, only 'function' and 'allowed_tools'")
+def _check_tool_choice_type(choice: Any) -> Any:
+    """Validator of a tool choice before its type is known."""
+    type = choice.get("type") if isinstance(choice, dict) else None
+    if isinstance(type, str) and type not in ("function", "allowed_tools"):
+        raise_unsupported(f"the type '{type[:100]}' is not supported, only 'function' and 'allowed_tools'")
     return choice
 
 
@@ -183,7 +184,7 @@ ToolChoice: TypeAlias = (
 class JsonSchemaFormat(WireRequest):
     type: Literal["json_schema"]
     name: FunctionName
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: JsonObject = Field(alias="schema")
     description: str | None = None
     strict: bool | None = None
 
@@ -196,39 +197,41 @@ class ReasoningOptions(WireRequest):
     effort: ReasoningEffort | None = None
 
 
-class ResponseRequest(AskParameters):
+class ResponseRequest(GenerationParameters):
     input: (
         Annotated[str, StringConstraints(min_length=1)]
         | Annotated[
-            list[Annotated[InputItem, BeforeValidator(_with_type)]], Field(min_length=1, max_length=MAX_MESSAGES)
+            list[Annotated[InputItem, BeforeValidator(_set_item_type)]], Field(min_length=1, max_length=MAX_MESSAGES)
         ]
     )
-    instructions: str | None = Field(None, description="Added to the Cat's own prompt, for this response alone.")
+    instructions: str | None = Field(None, description="Added to the Cat's own prompt, for this response only.")
     previous_response_id: str | None = Field(
-        None, max_length=MAX_NAME_LENGTH, description="The response to go on from."
+        None, max_length=MAX_NAME_LENGTH, description="The response whose conversation is continued."
     )
-    store: bool | None = Field(None, description="False: nothing is kept, and nothing is left in the Cat's memory.")
+    store: bool | None = Field(
+        None, description="False: the response is not stored, and nothing is stored in the Cat's memory."
+    )
     max_output_tokens: int | None = Field(None, ge=1)
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     tools: list[Annotated[FunctionTool, BeforeValidator(check_tool_type)]] | None = Field(None, max_length=MAX_TOOLS)
-    tool_choice: Annotated[ToolChoice, BeforeValidator(_a_choice)] | None = None
+    tool_choice: Annotated[ToolChoice, BeforeValidator(_check_tool_choice_type)] | None = None
     parallel_tool_calls: bool | None = None
     metadata: Annotated[dict[MetadataName, MetadataValue] | None, max_entries(MAX_METADATA, "entries")] = None
     truncation: Literal["auto", "disabled"] | None = None
     safety_identifier: str | None = Field(None, max_length=MAX_NAME_LENGTH)
     service_tier: ServiceTier | None = None
     include: list[str] | None = Field(None, max_length=100)
-    background: NotSupported = None
-    conversation: NotSupported = None
-    prompt: NotSupported = None
-    top_logprobs: NotSupported = None
+    background: Unsupported = None
+    conversation: Unsupported = None
+    prompt: Unsupported = None
+    top_logprobs: Unsupported = None
 
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
                 "model": "cheshire-cat",
-                "instructions": "Renderer in one sentence.",
+                "instructions": "Answer in one sentence.",
                 "input": "Who are you?",
                 "stream": False,
             }
@@ -238,32 +241,32 @@ class ResponseRequest(AskParameters):
     @field_validator("input", mode="before")
     @classmethod
     def _check_number_of_parts(cls, items: Any) -> Any:
-        """Each that is at fault makes an error of its own, so this comes first."""
+        """Runs before the parts are validated, because Pydantic collects an error for each invalid one."""
         if count_parts(items, "content", "output") > MAX_PARTS:
-            raise ValueError(f"more than {MAX_PARTS} content parts in all items together")
+            raise ValueError(f"send at most {MAX_PARTS} content parts in all items together")
         return items
 
     @field_validator("include")
     @classmethod
     def _check_include(cls, value: list[str] | None) -> list[str] | None:
         if value and any("logprobs" in name for name in value):
-            refuse("this API gives no logprobs; leave them out")
+            raise_unsupported("logprobs are not supported; leave them out")
         return value
 
     @field_validator("tools")
     @classmethod
     def _check_names(cls, value: list[FunctionTool] | None) -> list[FunctionTool] | None:
-        check_each_once([tool.name for tool in value or []])
+        check_unique_names([tool.name for tool in value or []])
         return value
 
-    def sampling(self) -> dict[str, Any]:
-        """The sampling parameters that are set, for the LLM, by their names in chat."""
+    def sampling(self) -> JsonObject:
+        """The sampling parameters that are set, by their names in chat completions."""
         effort = self.reasoning.effort if self.reasoning else None
         sampling = {"temperature": self.temperature, "top_p": self.top_p, "reasoning_effort": effort}
         return {name: value for name, value in sampling.items() if value is not None}
 
     def format_wire(self) -> Mapping[str, Any]:
-        """The form of the reply, as the reply repeats it."""
+        """The format of the reply, as the response object repeats it."""
         format = self.text.format if self.text else None
         return format.model_dump(by_alias=True, exclude_unset=True) if format else {"type": "text"}
 
@@ -288,7 +291,7 @@ class OutputMessage(WireReply):
     content: list[OutputText | OutputRefusal]
 
 
-class OutputCall(WireReply):
+class OutputFunctionCall(WireReply):
     type: Literal["function_call"] = "function_call"
     id: str
     status: ItemStatus
@@ -303,14 +306,14 @@ class SummaryText(WireReply):
 
 
 class OutputReasoning(WireReply):
-    """What the Cat did before it spoke: a text for each step."""
+    """Steps of the Cat before or between its texts: a summary text for each."""
 
     type: Literal["reasoning"] = "reasoning"
     id: str
     summary: list[SummaryText]
 
 
-OutputItem: TypeAlias = OutputMessage | OutputCall | OutputReasoning
+OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputReasoning
 
 
 class InputTokensDetails(WireReply):
@@ -343,7 +346,7 @@ ResponseStatus: TypeAlias = Literal["in_progress", "completed", "incomplete", "f
 
 
 class ResponseObject(WireReply):
-    """The whole reply. `created_at`: seconds since the epoch."""
+    """`created_at`: seconds since the epoch."""
 
     id: str
     object: Literal["response"] = "response"
@@ -358,13 +361,13 @@ class ResponseObject(WireReply):
     output: list[OutputItem] = Field(default_factory=list)
     parallel_tool_calls: bool = True
     previous_response_id: str | None = None
-    reasoning: dict[str, Any] = Field(default_factory=lambda: {"effort": None, "summary": None})
+    reasoning: JsonObject = Field(default_factory=lambda: {"effort": None, "summary": None})
     service_tier: str | None = None
     store: bool = True
     temperature: float | None = None
-    text: dict[str, Any] = Field(default_factory=lambda: {"format": {"type": "text"}})
-    tool_choice: Any = "auto"
-    tools: list[dict[str, Any]] = Field(default_factory=list)
+    text: JsonObject = Field(default_factory=lambda: {"format": {"type": "text"}})
+    tool_choice: str | JsonObject = "auto"
+    tools: list[JsonObject] = Field(default_factory=list)
     top_p: float | None = None
     truncation: Literal["auto", "disabled"] = "disabled"
     usage: ResponseUsage | None = None
@@ -400,8 +403,8 @@ class ResponseObject(WireReply):
         }
     )
 
-    def wire(self) -> dict[str, Any]:
-        """What OpenAI leaves out is left out, and what it sends as null is null."""
+    def wire(self) -> JsonObject:
+        """Without the null fields that OpenAI leaves out; others, such as `error`, OpenAI sends as null."""
         data = self.model_dump()
         for name in ("service_tier", "user", "safety_identifier"):
             if data[name] is None:
@@ -421,7 +424,7 @@ class DeletedResponse(WireReply):
 
 class InputItemList(WireReply):
     object: Literal["list"] = "list"
-    data: list[dict[str, Any]]
+    data: list[JsonObject]
     first_id: str | None
     last_id: str | None
     has_more: bool

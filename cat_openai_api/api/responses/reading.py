@@ -1,13 +1,14 @@
-"""From the wire models of a request, and the items of stored responses, to what the generation works with."""
+"""Reading the items of a request and of stored responses into domain objects, and listing items."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TypeAlias
 
 from ...conversation.builder import ConversationBuilder, ParsedConversation
 from ...domain.conversation import CallChoice, Functions, JsonFormat, Part, ToolCall
 from ...errors import invalid
 from ...generation.request import new_id
-from ...wire.parameters import JsonObjectFormat, check_function_name
+from ...wire.json import JsonObject
+from ...wire.parameters import JsonObjectFormat, RefusalPart, check_function_name
 from .protocol import (
     AllowedTools,
     Content,
@@ -16,70 +17,70 @@ from .protocol import (
     InputAudioPart,
     InputFile,
     InputImage,
-    InputText,
     Item,
     JsonSchemaFormat,
     Message,
     NamedFunction,
-    OutputTextPart,
     Reasoning,
     ResponseRequest,
+    TextPart,
 )
 from .protocol import Part as WirePart
 
-LAST_ITEM = "the last item must be a user's message, or a function_call_output"
+LAST_ITEM = "the last item must be a message with the role user, or a function_call_output"
 
-Placed = tuple[str, Item]
-"""An item, and where it stands in the request."""
+LocatedItem: TypeAlias = tuple[str, Item]
+"""The path of an item in the request, and the item."""
 
 
 def read_items(
-    items: Sequence[Placed], instructions: str | None, *, fetches_images: bool, last_question_only: bool
+    items: Sequence[LocatedItem], instructions: str | None, *, allow_remote_images: bool, last_user_message_only: bool
 ) -> ParsedConversation:
-    """The conversation that `items` are.
+    """The conversation of `items`. Raises `InvalidRequest`.
 
-    `last_question_only`: of all items only the user's last message and those after it, which are calls and their
-    results. Raises `InvalidRequest`.
+    `last_user_message_only`: whether to leave out all items before the user's last message, and instructions. What
+    follows it are tool calls and their results.
     """
-    reader = _ItemReader(ConversationBuilder(fetches=fetches_images))
-    questions = [place for place, (_, item) in enumerate(items) if _is_from(item, "user")]
-    if last_question_only:
-        items = [placed for placed in items[questions[-1] if questions else 0 :] if not _is_instruction(placed[1])]
+    reader = _ItemReader(ConversationBuilder(allow_remote_images=allow_remote_images))
+    if last_user_message_only:
+        user_indexes = [index for index, (_, item) in enumerate(items) if _has_role(item, "user")]
+        recent = items[user_indexes[-1] if user_indexes else 0 :]
+        items = [(path, item) for path, item in recent if not _has_role(item, "system", "developer")]
     elif instructions:
-        reader.builder.instructions([instructions])
-    for path, item in _results_first(items):
+        reader.builder.add_instructions([instructions])
+    for path, item in _move_results_to_calls(items):
         reader.read(path, item)
     return reader.build()
 
 
 def read_functions(body: ResponseRequest) -> Functions | None:
-    """The functions that the LLM may call, in chat's form; None where the client offers none.
+    """The functions that the LLM may call, in the form of chat completions; None if there are none.
 
     Raises `InvalidRequest`.
     """
-    offered = {
+    tools = {
         tool.name: {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_unset=True)}
         for tool in body.tools or []
     }
     choice: CallChoice = None
     if isinstance(body.tool_choice, AllowedTools):
         names = [
-            check_function_name(tool.name, offered, f"tool_choice.tools[{place}].name")
-            for place, tool in enumerate(body.tool_choice.tools)
+            check_function_name(tool.name, tools, f"tool_choice.tools[{index}].name")
+            for index, tool in enumerate(body.tool_choice.tools)
         ]
-        offered, choice = {name: offered[name] for name in names}, body.tool_choice.mode
+        tools, choice = {name: tools[name] for name in names}, body.tool_choice.mode
     elif isinstance(body.tool_choice, NamedFunction):
-        name = check_function_name(body.tool_choice.name, offered, "tool_choice.name")
+        name = check_function_name(body.tool_choice.name, tools, "tool_choice.name")
         choice = {"type": "function", "function": {"name": name}}
-    elif body.tool_choice == "required" and not offered:
-        raise invalid("tool_choice", "there are no tools to choose from")
+    elif body.tool_choice == "required" and not tools:
+        raise invalid("tool_choice", "the request has no tools; send tools or leave it out")
     else:
         choice = body.tool_choice
-    return Functions(offered, choice, body.parallel_tool_calls) if offered else None
+    return Functions(tools, choice, body.parallel_tool_calls) if tools else None
 
 
 def read_format(body: ResponseRequest) -> JsonFormat | None:
-    """The JSON format of the reply, in chat's form; None for plain text."""
+    """The JSON format of the reply, in the form of chat completions; None for plain text."""
     format = body.text.format if body.text else None
     if isinstance(format, JsonObjectFormat):
         return JsonFormat({"type": "json_object"})
@@ -89,38 +90,34 @@ def read_format(body: ResponseRequest) -> JsonFormat | None:
     return None
 
 
-def _results_first(items: Sequence[Placed]) -> Iterator[Placed]:
-    """What a user said before the results of the calls were there comes behind them: no LLM takes it between."""
+def _move_results_to_calls(items: Sequence[LocatedItem]) -> Iterator[LocatedItem]:
+    """Move the results of calls before user messages that stand between them: LLMs reject such a message there."""
     yielded: set[int] = set()
-    open_calls: set[str] = set()
-    for place, (path, item) in enumerate(items):
-        if place in yielded:
+    pending_call_ids: set[str] = set()
+    for index, (path, item) in enumerate(items):
+        if index in yielded:
             continue
         if isinstance(item, FunctionCall):
-            open_calls.add(item.call_id)
+            pending_call_ids.add(item.call_id)
         elif isinstance(item, FunctionCallOutput):
-            open_calls.discard(item.call_id)
-        elif open_calls and _is_from(item, "user"):
-            for later in range(place + 1, len(items)):
+            pending_call_ids.discard(item.call_id)
+        elif pending_call_ids and _has_role(item, "user"):
+            for later in range(index + 1, len(items)):
                 result = items[later][1]
-                if isinstance(result, FunctionCallOutput) and result.call_id in open_calls:
-                    open_calls.discard(result.call_id)
+                if isinstance(result, FunctionCallOutput) and result.call_id in pending_call_ids:
+                    pending_call_ids.discard(result.call_id)
                     yielded.add(later)
                     yield items[later]
-            open_calls.clear()
+            pending_call_ids.clear()
         yield path, item
 
 
-def _is_from(item: Item, *roles: str) -> bool:
+def _has_role(item: Item, *roles: str) -> bool:
     return isinstance(item, Message) and item.role in roles
 
 
-def _is_instruction(item: Item) -> bool:
-    return _is_from(item, "system", "developer")
-
-
 class _ItemReader:
-    """Adds items to a conversation. Items of an assistant that stand together are one turn with its calls."""
+    """Adds items to a conversation. Adjacent messages and calls of the assistant become one turn."""
 
     def __init__(self, builder: ConversationBuilder) -> None:
         self.builder = builder
@@ -133,84 +130,86 @@ class _ItemReader:
             self._path = self._path or path
             self._calls.append(ToolCall(item.call_id, item.name, item.arguments))
         elif isinstance(item, FunctionCallOutput):
-            self._assistant()
-            self.builder.result(f"{path}.call_id", item.call_id, _texts(f"{path}.output", item.output))
+            self._add_assistant_turn()
+            self.builder.add_tool_result(f"{path}.call_id", item.call_id, _texts(f"{path}.output", item.output))
         elif isinstance(item, Message) and item.role == "assistant":
             self._path = self._path or path
             self._texts += _texts(f"{path}.content", item.content)
         elif isinstance(item, Message) and item.role == "user":
-            self._assistant()
-            self.builder.user(path, self._parts(f"{path}.content", item.content))
+            self._add_assistant_turn()
+            self.builder.add_user_turn(path, self._read_parts(f"{path}.content", item.content))
         elif isinstance(item, Message):
-            self.builder.instructions(_texts(f"{path}.content", item.content))
+            self.builder.add_instructions(_texts(f"{path}.content", item.content))
 
     def build(self) -> ParsedConversation:
-        """Raises `InvalidRequest` where no question is asked."""
+        """Raises `InvalidRequest` if the last turn is not the user's or a tool's."""
         if self._path and not self._calls:
             raise invalid(self._path, LAST_ITEM)
-        self._assistant()
+        self._add_assistant_turn()
         parsed = self.builder.build("input")
         if not parsed.conversation.turns:
             raise invalid("input", LAST_ITEM)
         return parsed
 
-    def _assistant(self) -> None:
+    def _add_assistant_turn(self) -> None:
         if self._path:
-            self.builder.assistant(self._path, self._texts or [""], self._calls)
+            self.builder.add_assistant_turn(self._path, self._texts or [""], self._calls)
         self._path, self._texts, self._calls = "", [], []
 
-    def _parts(self, path: str, content: Content) -> list[Part]:
+    def _read_parts(self, path: str, content: Content) -> list[Part]:
         if isinstance(content, str):
             return [content]
-        return [self._part(f"{path}[{place}]", part) for place, part in enumerate(content)]
+        return [self._read_part(f"{path}[{index}]", part) for index, part in enumerate(content)]
 
-    def _part(self, path: str, part: WirePart) -> Part:
+    def _read_part(self, path: str, part: WirePart) -> Part:
         if isinstance(part, InputImage):
             if not part.image_url:
-                raise invalid(f"{path}.image_url", "send the image itself, as a data URI")
-            return self.builder.image(f"{path}.image_url", part.image_url, part.detail)
+                raise invalid(f"{path}.image_url", "send the image as a data URI")
+            return self.builder.parse_image(f"{path}.image_url", part.image_url, part.detail)
         if isinstance(part, InputFile):
-            return self.builder.file(f"{path}.file_data", part.file_data or "", part.filename)
+            return self.builder.parse_file(f"{path}.file_data", part.file_data or "", part.filename)
         if isinstance(part, InputAudioPart):
-            return self.builder.audio(f"{path}.input_audio.data", part.input_audio.data, part.input_audio.format)
+            return self.builder.parse_audio(f"{path}.input_audio.data", part.input_audio.data, part.input_audio.format)
         return _text(part)
 
 
 def _texts(path: str, content: Content) -> list[str]:
     if isinstance(content, str):
         return [content]
-    for place, part in enumerate(content):
+    texts: list[str] = []
+    for index, part in enumerate(content):
         if isinstance(part, InputImage | InputFile | InputAudioPart):
-            raise invalid(f"{path}[{place}]", "only text can stand here", "unsupported_parameter")
-    return [_text(part) for part in content]
+            raise invalid(f"{path}[{index}]", "only text parts are supported here", "unsupported_parameter")
+        texts.append(_text(part))
+    return texts
 
 
-def _text(part: Any) -> str:
-    return str(part.text if isinstance(part, InputText | OutputTextPart) else part.refusal)
+def _text(part: TextPart) -> str:
+    return part.refusal if isinstance(part, RefusalPart) else part.text
 
 
-PREFIXES = {"message": "msg_", "function_call": "fc_", "function_call_output": "fco_", "reasoning": "rs_"}
+ID_PREFIXES = {"message": "msg_", "function_call": "fc_", "function_call_output": "fco_", "reasoning": "rs_"}
 
 
-def list_item(item: Item) -> dict[str, Any]:
-    """The item as OpenAI lists it: with an id and a status, and texts as parts."""
+def list_item(item: Item) -> JsonObject:
+    """The item as OpenAI lists it: with an id and a status, and its content as parts."""
     wire = item.model_dump(exclude_none=True)
-    wire["id"] = wire.get("id") or new_id(PREFIXES[item.type])
+    wire["id"] = wire.get("id") or new_id(ID_PREFIXES[item.type])
     if isinstance(item, Reasoning):
         return {**wire, "summary": []}
     wire["status"] = "completed"
     if isinstance(item, Message):
-        wire["content"] = [_list_part(part, item.role) for part in _as_parts(item.content)]
+        wire["content"] = [_list_part(part, item.role) for part in _content_parts(item.content)]
     return wire
 
 
-def _as_parts(content: Content) -> list[dict[str, Any]]:
+def _content_parts(content: Content) -> list[JsonObject]:
     if isinstance(content, str):
         return [{"type": "input_text", "text": content}]
     return [part.model_dump(exclude_none=True) for part in content]
 
 
-def _list_part(part: dict[str, Any], role: str) -> dict[str, Any]:
+def _list_part(part: JsonObject, role: str) -> JsonObject:
     if part["type"] == "input_image":
         return {"detail": "auto", **part}
     if part["type"] in ("input_text", "output_text"):

@@ -1,4 +1,4 @@
-"""`POST /v1/responses`, and the responses that are kept below it."""
+"""`POST /v1/responses`, and the routes for stored and active responses."""
 
 from functools import partial
 from typing import Annotated, Literal
@@ -17,9 +17,11 @@ from .serving import ResponseRenderer, parse_request
 from .stored import cancel, list_input, retrieve
 from .stored import delete as delete_stored
 
-ONE = "/v1/responses/{response_id}"
+RESPONSE_PATH = "/v1/responses/{response_id}"
 
-EndUser = Annotated[str | None, Query(max_length=MAX_NAME_LENGTH, description="As in the request that made it.")]
+EndUser = Annotated[
+    str | None, Query(max_length=MAX_NAME_LENGTH, description="As in the request that created the response.")
+]
 
 
 @post(
@@ -30,41 +32,43 @@ EndUser = Annotated[str | None, Query(max_length=MAX_NAME_LENGTH, description="A
     summary="Create a response",
 )
 async def create_response(body: ResponseRequest, request: ApiRequest) -> HttpResponse:
-    """Ask the Cat. `input` goes on from `previous_response_id`; with `stream: true` the reply is a stream of
-    events."""
+    """Generate the reply to `input`, which continues the conversation of `previous_response_id`.
+
+    With `stream: true` the response is a stream of server-sent events.
+    """
     person = request.end_user(body.user or body.safety_identifier)
     request.record.stream = bool(body.stream)
     parsed = await parse_request(body, person, request.settings)
     return await respond([parsed.generation_request], person, request, partial(ResponseRenderer, parsed=parsed))
 
 
-@get(ONE, access=Access.READ, response_model=ResponseObject, summary="Retrieve a response")
+@get(RESPONSE_PATH, access=Access.READ, response_model=ResponseObject, summary="Retrieve a response")
 async def retrieve_response(
     response_id: str,
     request: ApiRequest,
     *,
-    stream: Annotated[bool, Query(description="Not supported: a stream is had where it is asked for.")] = False,
+    stream: Annotated[bool, Query(description="Not supported: only the request itself can be streamed.")] = False,
     user: EndUser = None,
 ) -> HttpResponse:
-    """One that is kept, or still under way."""
+    """Retrieve a stored response, or an active one with its output up to now."""
     if stream:
-        raise invalid("stream", "not supported by this API; leave it out", "unsupported_parameter")
+        raise invalid("stream", "this parameter is not supported; leave it out", "unsupported_parameter")
     return json_response(await retrieve(request.end_user(user), response_id))
 
 
-@delete(ONE, access=Access.WRITE, response_model=DeletedResponse, summary="Delete a response")
+@delete(RESPONSE_PATH, access=Access.WRITE, response_model=DeletedResponse, summary="Delete a response")
 async def delete_response(response_id: str, request: ApiRequest, user: EndUser = None) -> HttpResponse:
-    """What was said in it is forgotten here; what the Cat made of it in its memory is the Cat's."""
+    """Delete a stored response. The Cat's long-term memory does not change."""
     return json_response(await delete_stored(request.end_user(user), response_id))
 
 
-@post(f"{ONE}/cancel", access=Access.WRITE, response_model=ResponseObject, summary="Cancel a response")
+@post(f"{RESPONSE_PATH}/cancel", access=Access.WRITE, response_model=ResponseObject, summary="Cancel a response")
 async def cancel_response(response_id: str, request: ApiRequest, user: EndUser = None) -> HttpResponse:
-    """One that is still under way, on this Cat."""
+    """Cancel a response that this Cat is generating."""
     return json_response(await cancel(request.end_user(user), response_id))
 
 
-@get(f"{ONE}/input_items", access=Access.READ, response_model=InputItemList, summary="List what a response answers")
+@get(f"{RESPONSE_PATH}/input_items", access=Access.READ, response_model=InputItemList, summary="List input items")
 async def list_input_items(
     response_id: str,
     request: ApiRequest,
@@ -74,5 +78,5 @@ async def list_input_items(
     after: Annotated[str | None, Query(max_length=MAX_NAME_LENGTH)] = None,
     user: EndUser = None,
 ) -> InputItemList:
-    """The newest first, unless `order` says otherwise."""
+    """List the items that a response was generated from, by default the newest first."""
     return await list_input(request.end_user(user), response_id, limit=limit, order=order, after=after)

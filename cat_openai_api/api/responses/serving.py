@@ -1,11 +1,11 @@
-"""A response, from the validated request to the events of its stream."""
+"""Serving responses: parsing a request, and rendering the reply."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter
 
@@ -18,6 +18,7 @@ from ...generation.request import GenerationRequest, new_id, resolve_capable_mod
 from ...hosts.port import RunCancelled
 from ...hosts.shared.off_loop import off_loop
 from ...runtime import runtime
+from ...wire.json import JsonObject
 from .events import ResponseEventEncoder
 from .protocol import (
     FunctionCall,
@@ -36,44 +37,47 @@ from .protocol import (
     ResponseStatus,
     ResponseUsage,
 )
-from .reading import Placed, list_item, read_format, read_functions, read_items
+from .reading import LocatedItem, list_item, read_format, read_functions, read_items
 
 if TYPE_CHECKING:
     from ....settings import Settings
 
-_items: TypeAdapter[list[Item]] = TypeAdapter(list[InputItem])
+_item_list: TypeAdapter[list[Item]] = TypeAdapter(list[InputItem])
 
 INCOMPLETE_REASONS: Mapping[str | None, Literal["max_output_tokens", "content_filter"]] = {
     "length": "max_output_tokens",
     "content_filter": "content_filter",
 }
-"""By the finish reason."""
+"""By the finish reason of the reply."""
 
 CANCEL_TIMEOUT = 5.0
-"""Seconds that a cancelled response waits for its client to read what it was sent."""
+"""Seconds that a cancel request waits for the response to end, which also depends on how fast its client reads."""
 
 
 @dataclass(frozen=True)
 class ParsedResponseRequest:
-    """`input`: the items that the request adds to those of the responses before, as `/input_items` lists them."""
+    """A validated request.
+
+    `input`: the items of the request, without those of earlier responses, in the form of `/input_items`.
+    """
 
     body: ResponseRequest
     person: Person
     generation_request: GenerationRequest
-    input: list[dict[str, Any]]
+    input: list[JsonObject]
 
 
 async def parse_request(body: ResponseRequest, person: Person, settings: "Settings") -> ParsedResponseRequest:
     """Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`."""
-    given: Sequence[Item] = [Message(role="user", content=body.input)] if isinstance(body.input, str) else body.input
+    sent: Sequence[Item] = [Message(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     uses_stored_conversation = settings.history == "cat"
     earlier = await _items_up_to(body.previous_response_id, person)
-    items = await _resolve_references(given, person)
+    items = await _resolve_references(sent, person)
     parsed = read_items(
-        [*earlier, *((f"input[{place}]", item) for place, item in enumerate(items))],
+        [*earlier, *((f"input[{index}]", item) for index, item in enumerate(items))],
         body.instructions,
-        fetches_images=settings.fetch_remote_images,
-        last_question_only=uses_stored_conversation,
+        allow_remote_images=settings.fetch_remote_images,
+        last_user_message_only=uses_stored_conversation,
     )
     functions, format = read_functions(body), read_format(body)
     model = await resolve_capable_model(
@@ -101,27 +105,27 @@ async def parse_request(body: ResponseRequest, person: Person, settings: "Settin
     return ParsedResponseRequest(body, person, generation_request, [list_item(item) for item in items])
 
 
-async def _items_up_to(response_id: str | None, person: Person) -> list[Placed]:
+async def _items_up_to(response_id: str | None, person: Person) -> list[LocatedItem]:
     """The items of all responses up to that one, its own included."""
     if response_id is None:
         return []
     chain = await runtime.responses.load_chain(person, response_id)
     if not chain:
-        message = f"there is no response with the id '{response_id[:100]}', or it is no longer kept"
+        message = f"the response '{response_id[:100]}' does not exist or is no longer stored"
         raise invalid("previous_response_id", message, "previous_response_not_found")
     stored_items = [item for response in chain for item in response.items]
     size = sum(response.size for response in chain)
-    items = await off_loop(size, lambda: _items.validate_python(stored_items))
-    return [("previous_response_id", item) for item in _without_lone_results(items)]
+    items = await off_loop(size, lambda: _item_list.validate_python(stored_items))
+    return [("previous_response_id", item) for item in _without_orphaned_results(items)]
 
 
-def _without_lone_results(items: Sequence[Item]) -> Iterator[Item]:
-    """Without results whose calls are no longer stored: of a long chain only the end is."""
-    called = set()
+def _without_orphaned_results(items: Sequence[Item]) -> Iterator[Item]:
+    """Without results whose calls are missing: the first responses of a long chain may no longer be stored."""
+    call_ids = set()
     for item in items:
         if isinstance(item, FunctionCall):
-            called.add(item.call_id)
-        if not isinstance(item, FunctionCallOutput) or item.call_id in called:
+            call_ids.add(item.call_id)
+        if not isinstance(item, FunctionCallOutput) or item.call_id in call_ids:
             yield item
 
 
@@ -129,19 +133,19 @@ async def _resolve_references(items: Sequence[Item], person: Person) -> list[Ite
     """The items of the input, with stored items in the place of references to them."""
     ids = [item.id for item in items if isinstance(item, ItemReference)]
     stored = await runtime.responses.find_items(person, ids) if ids else {}
-    return [_resolve_reference(f"input[{place}].id", item, stored) for place, item in enumerate(items)]
+    return [_resolve_reference(f"input[{index}].id", item, stored) for index, item in enumerate(items)]
 
 
-def _resolve_reference(path: str, item: Item, stored: Mapping[str, dict[str, Any]]) -> Item:
+def _resolve_reference(path: str, item: Item, stored: Mapping[str, JsonObject]) -> Item:
     if not isinstance(item, ItemReference):
         return item
     if item.id not in stored:
-        raise invalid(path, f"there is no item with the id '{item.id[:100]}', or it is no longer kept")
-    return _items.validate_python([stored[item.id]])[0]
+        raise invalid(path, f"the item '{item.id[:100]}' does not exist or is no longer stored")
+    return _item_list.validate_python([stored[item.id]])[0]
 
 
 class ResponseRenderer(Renderer):
-    """A response. It can be retrieved and cancelled by its id until it has ended."""
+    """Renders one generation as a response. It can be retrieved and cancelled by its id until it has ended."""
 
     def __init__(self, generations: Sequence[Generation], parsed: ParsedResponseRequest) -> None:
         super().__init__(generations)
@@ -154,50 +158,53 @@ class ResponseRenderer(Renderer):
         self._ended = asyncio.Event()
         runtime.active_responses.add(self.response.id, self)
 
-    async def whole(self) -> ResponseObject:
+    async def render(self) -> ResponseObject:
         try:
             async for deltas in self.generation.deltas(live=True):
                 for delta in deltas:
-                    self._encoder.take(delta)
+                    self._encoder.encode_delta(delta)
         except RunCancelled:
             self._set_cancelled()
         await self._finish()
         return self.response
 
     async def events(self, *, live: bool) -> AsyncGenerator[bytes, None]:
-        opening = self._opening_events()
+        first_events = self._encode_first_events()
         if live and not self.reply.has_first_delta():
-            yield opening
-            opening = b""
+            yield first_events
+            first_events = b""
         try:
             async for deltas in self.generation.deltas(live=live):
-                # The opening and the first deltas are one write, where the deltas are there already.
-                yield opening + b"".join(map(self._encoder.take, deltas))
-                opening = b""
+                # If the first deltas are available already, they are sent together with the first events.
+                yield first_events + b"".join(map(self._encoder.encode_delta, deltas))
+                first_events = b""
         except RunCancelled:
             self._set_cancelled()
-        closing = await self._finish()
+        item_events = await self._finish()
         last = "completed" if self.response.status == "completed" else "incomplete"
-        yield opening + closing + self._encoder.event(f"response.{last}", response=self.response.wire())
+        last_event = self._encoder.encode_event(f"response.{last}", response=self.response.wire())
+        yield first_events + item_events + last_event
 
-    def failed(self, error: ApiError) -> bytes:
+    def error_events(self, error: ApiError) -> bytes:
         self.response.status = "failed"
         self.response.error = ResponseError(message=error.reply.error.message)
-        self.response.output = self._encoder.so_far("incomplete")
+        self.response.output = self._encoder.snapshot("incomplete")
         self.response.store = False
-        return self._encoder.event("response.failed", response=self.response.wire())
+        return self._encoder.encode_event("response.failed", response=self.response.wire())
 
-    def snapshot(self) -> Mapping[str, Any]:
+    def snapshot(self) -> JsonObject:
+        """See `ActiveResponse.snapshot`."""
         if self.response.status == "in_progress":
-            self.response.output = self._encoder.so_far()
+            self.response.output = self._encoder.snapshot()
         return self.response.wire()
 
-    async def cancel(self) -> Mapping[str, Any]:
+    async def cancel(self) -> JsonObject:
+        """See `ActiveResponse.cancel`."""
         self.generation.request.cancellation.cancel()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._ended.wait(), CANCEL_TIMEOUT)
         if self.response.status == "in_progress":
-            self.response.output = self._encoder.so_far("incomplete")
+            self.response.output = self._encoder.snapshot("incomplete")
             self.response.status = "cancelled"
         return self.response.wire()
 
@@ -212,19 +219,18 @@ class ResponseRenderer(Renderer):
             runtime.active_responses.remove(self.response.id)
             self._ended.set()
 
-    def _opening_events(self) -> bytes:
+    def _encode_first_events(self) -> bytes:
         response = self.response.wire()
-        return self._encoder.event("response.created", response=response) + self._encoder.event(
-            "response.in_progress", response=response
-        )
+        created = self._encoder.encode_event("response.created", response=response)
+        return created + self._encoder.encode_event("response.in_progress", response=response)
 
     async def _finish(self) -> bytes:
-        """Complete the response object and store it. Returns the events that end its items."""
+        """Complete the response object and store it. Returns the encoded events that finish its items."""
         reason = INCOMPLETE_REASONS.get(self.reply.finish_reason)
-        is_cut = reason or self.response.status == "cancelled"
-        item_status: ItemStatus = "incomplete" if is_cut else "completed"
+        is_incomplete = reason or self.response.status == "cancelled"
+        item_status: ItemStatus = "incomplete" if is_incomplete else "completed"
         status: ResponseStatus = "cancelled" if self.response.status == "cancelled" else item_status
-        events = self._encoder.end(item_status)
+        events = self._encoder.finish(item_status)
         self.response.status = status
         self.response.output = self._encoder.output
         self.response.incomplete_details = IncompleteDetails(reason=reason) if reason else None
@@ -235,8 +241,8 @@ class ResponseRenderer(Renderer):
 
 
 def _initial_response(body: ResponseRequest, request: GenerationRequest) -> ResponseObject:
-    """The response object before its output, with what it repeats of the request."""
-    choice: Any = body.tool_choice or "auto"
+    """The response object without output, with the parameters that it repeats from the request."""
+    choice = body.tool_choice or "auto"
     return ResponseObject(
         id=request.id,
         created_at=int(time.time()),

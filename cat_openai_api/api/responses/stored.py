@@ -1,4 +1,4 @@
-"""Responses that are stored or still under way: retrieved, deleted, cancelled, listed with their input."""
+"""Serving stored and active responses: retrieving, deleting and cancelling them, and listing their input."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from .protocol import DeletedResponse, InputItemList
 
 
 async def _load(person: Person, response_id: str) -> StoredResponse:
+    """Raises `ResponseNotFound`."""
     stored = await runtime.responses.load(person, response_id)
     if stored is None:
         raise ResponseNotFound(response_id)
@@ -18,7 +19,7 @@ async def _load(person: Person, response_id: str) -> StoredResponse:
 
 
 async def retrieve(person: Person, response_id: str) -> Mapping[str, Any]:
-    """The response object as it is sent. Raises `ResponseNotFound`."""
+    """The response object. Raises `ResponseNotFound`."""
     active = runtime.active_responses.get(person, response_id)
     return active.snapshot() if active else (await _load(person, response_id)).response
 
@@ -31,21 +32,23 @@ async def delete(person: Person, response_id: str) -> DeletedResponse:
 
 
 async def cancel(person: Person, response_id: str) -> Mapping[str, Any]:
-    """The response object after its end. Raises `ResponseNotFound`, and `InvalidRequest` for a response that has
-    ended in another way."""
+    """Cancel an active response and return its object.
+
+    Raises `ResponseNotFound`, and `InvalidRequest` for a response that has ended without being cancelled.
+    """
     active = runtime.active_responses.get(person, response_id)
     if active is None:
         stored = (await _load(person, response_id)).response
         if stored["status"] == "cancelled":
             return stored
-        raise invalid("response_id", f"this response has ended already: it is {stored['status']}")
+        raise invalid("response_id", f"only an active response can be cancelled; this one is {stored['status']}")
     return await active.cancel()
 
 
 async def list_input(
     person: Person, response_id: str, *, limit: int, order: Literal["asc", "desc"], after: str | None
 ) -> InputItemList:
-    """The items that led to the response: those of the responses before it, and its own input.
+    """The items of the responses before it and of its own input.
 
     Raises `ResponseNotFound`, and `InvalidRequest` for an unknown `after`.
     """
@@ -59,7 +62,7 @@ async def list_input(
     ids = [item["id"] for item in items]
     if after is not None:
         if after not in ids:
-            raise invalid("after", f"there is no item with the id '{after[:100]}'")
+            raise invalid("after", f"the input of the response has no item with the id '{after[:100]}'")
         items = items[ids.index(after) + 1 :]
     page = items[:limit]
     return InputItemList(

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from starlette.requests import HTTPConnection
 
-from ...domain.conversation import Kind
+from ...domain.conversation import Capability
 from ...domain.events import Event
 from ...domain.people import Access, Person
 from ...errors import HostIncompatible
@@ -45,7 +45,7 @@ class IncompatibleHost(Host):
     def rewrites_replies(self) -> bool:
         return False
 
-    async def takes(self, model: str, kind: Kind) -> bool:
+    async def takes(self, model: str, kind: Capability) -> bool:
         return False
 
     def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:

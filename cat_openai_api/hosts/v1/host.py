@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.requests import HTTPConnection
 
 from ....settings import Settings
-from ...domain.conversation import Audio, File, Functions, Image, Kind, Part
+from ...domain.conversation import Audio, Capability, File, Functions, Image, Part
 from ...domain.events import Event, Step
 from ...domain.model_ids import CAT_MODEL
 from ...domain.people import Access, Caller, Person
@@ -74,7 +74,7 @@ T = TypeVar("T")
 MAX_THREADS = 1000
 """Runs beyond that wait until another one ends. Each run has a thread of its own, which ends with it."""
 
-EXAMPLES: Mapping[Kind, Part] = {
+EXAMPLES: Mapping[Capability, Part] = {
     Image: Image("data:image/png;base64,iVBORw0KGgo="),
     Audio: Audio("", "wav"),
     File: File("data:application/pdf;base64,"),
@@ -152,7 +152,7 @@ class Cat1(Host):
         hooks = CheshireCat().mad_hatter.hooks.get("before_cat_sends_message", [])
         return any(hook.plugin_id != "core_plugin" for hook in hooks)
 
-    async def takes(self, model: str, kind: Kind) -> bool:
+    async def takes(self, model: str, kind: Capability) -> bool:
         llm = CheshireCat()._llm
         return supports_functions(llm) if kind is Functions else accepts(llm, EXAMPLES[kind])
 

@@ -148,7 +148,7 @@ class OpenAI(ProviderAdapter):
             if functions.parallel is not None:
                 body["parallel_tool_calls"] = functions.parallel
         if parameters.format:
-            body["response_format"] = parameters.format.wire
+            body["response_format"] = parameters.format.response_format
             if "response_format" in refused:
                 messages = with_instruction(messages, json_instruction(parameters.format))
         body = {name: value for name, value in body.items() if name not in refused}

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr
 from ...domain.conversation import Turn
 from ...domain.events import EARLY_FINISH_REASONS, End, Event, Fingerprint, Refusal, Step, Text
 from ...domain.json_instruction import json_instruction
-from ...domain.usage import Usage, total
+from ...domain.usage import Usage, total_usage
 from ..detect import IS_CAT_1
 from ..port import Run
 from ..shared.client_calls import ClientCalls, step_for
@@ -113,7 +113,7 @@ class Session(StrayCat):
         ]
 
     def end(self) -> End:
-        return End(EARLY_FINISH_REASONS.get(self._finish_reason), total(self._usages))
+        return End(EARLY_FINISH_REASONS.get(self._finish_reason), total_usage(self._usages))
 
     @property
     def _continues_turn(self) -> bool:

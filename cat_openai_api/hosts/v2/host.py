@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 from starlette.requests import HTTPConnection
 
-from ...domain.conversation import Kind
+from ...domain.conversation import Capability
 from ...domain.events import Event
 from ...domain.json_instruction import json_instruction
 from ...domain.model_ids import CAT_MODEL
@@ -102,7 +102,7 @@ class Cat2(Host):
             if hooks
         )
 
-    async def takes(self, model: str, kind: Kind) -> bool:
+    async def takes(self, model: str, kind: Capability) -> bool:
         """Messages of Cat 2 can hold every kind."""
         return True
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...domain.events import EARLY_FINISH_REASONS, End, Event, Fingerprint, Refusal
 from ...domain.json_instruction import json_instruction
-from ...domain.usage import Usage, total
+from ...domain.usage import Usage, total_usage
 from ..detect import IS_CAT_2
 from ..port import Run
 from ..shared.client_calls import ClientCalls
@@ -68,7 +68,7 @@ class RunLLM:
     def end_event(self) -> End:
         """No usage if the agent sent a request to a provider of another wire format: its usage is unknown."""
         is_incomplete = self._has_unseen_request or self._agent_request_is_next
-        return End(EARLY_FINISH_REASONS.get(self._finish_reason), None if is_incomplete else total(self._usages))
+        return End(EARLY_FINISH_REASONS.get(self._finish_reason), None if is_incomplete else total_usage(self._usages))
 
     async def create(self, client: Any, request: dict[str, Any]) -> Any:
         """Called instead of `chat.completions.create` of the SDK's `client`; returns what that returns.
@@ -82,7 +82,7 @@ class RunLLM:
         if is_agents:
             self._add_functions(request)
             if self._run.format:
-                request["response_format"] = self._run.format.wire
+                request["response_format"] = self._run.format.response_format
         reply = await self._create(client, request)
         if request.get("stream"):
             self._streams.append(reply)
