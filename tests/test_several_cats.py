@@ -1,11 +1,13 @@
 """Limits that several Cats share on a Redis; and two Cats 2 behind one balancer, on one Postgres and one Redis."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID, uuid5
 
 import httpx
 import pytest
@@ -14,13 +16,16 @@ from asking import body, said_to, user
 from host import JWT_SECRET, KEY, ROOT, WHICH, Cat, Cat2
 from openai import OpenAI
 from servers import Balancer, Postgres, Redis, needs_postgres, needs_redis
-from upstream import Upstream
+from upstream import Upstream, script
 
 CHAT = "/v1/chat/completions"
 LIMIT = "x-ratelimit-limit-requests"
 REMAINING = "x-ratelimit-remaining-requests"
 SETTINGS_SECONDS = 1.0
 """Within so many, settings that were saved at one Cat are in force at the other."""
+
+END_USERS = UUID("6b1c7d0e-52f5-5c0a-9d52-3a4f0c1d8e77")
+"""Cat 2's namespace of end users."""
 
 LOOK: dict[str, Any] = {"type": "function", "function": {"name": "look"}}
 
@@ -124,13 +129,36 @@ class CatOfSeveral(Cat2):
         return values
 
 
+def fill_anew(postgres: Postgres, entries: list[tuple[str, str]]) -> None:
+    """As earlier versions left a database: without the table of rows, and with entries among the Cat's own."""
+    import asyncpg  # noqa: PLC0415  # it comes with Cat 2
+
+    async def fill() -> None:
+        connection = await asyncpg.connect(postgres.url)
+        try:
+            await connection.execute("DROP TABLE openai_api_rows")
+            await connection.executemany("INSERT INTO key_value_db (key, value) VALUES ($1, $2)", entries)
+        finally:
+            await connection.close()
+
+    asyncio.run(fill())
+
+
 @pytest.fixture(scope="module")
-def two(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[CatOfSeveral]]:
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def two(
+    upstream: Upstream, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[CatOfSeveral]]:
     home = tmp_path_factory.mktemp("several")
-    postgres = Postgres()
     cats: list[CatOfSeveral] = []
     try:
-        postgres.start()
         for name in ("one", "two"):
             cat = CatOfSeveral(home / name, postgres.url)
             cat.start()
@@ -140,7 +168,6 @@ def two(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     finally:
         for cat in cats:
             cat.stop()
-        postgres.remove()
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +250,59 @@ class TestTwoCatsBehindOneBalancer:
         texts = [text for _, text in said_to(upstream, tag)][:-1]
         assert sorted(texts[::2]) == [f"question {number}" for number in range(8)]
         assert [text.replace("question", "answer") for text in texts[::2]] == texts[1::2]
+
+    def test_a_response_goes_on_at_the_other(
+        self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+    ) -> None:
+        def create(given: str | list[Any], **fields: Any) -> dict[str, Any]:
+            asked = {"model": "cheshire-cat", "user": somebody, "input": given, **fields}
+            made: dict[str, Any] = http.post("/v1/responses", json=asked).raise_for_status().json()
+            return made
+
+        last: dict[str, Any] = {"id": None}
+        expected: list[tuple[str, str]] = []
+        for number in range(4):
+            text = script(f"question {number}", tag=f"{tag} {number}", say=f"answer {number}")
+            last = create(text, previous_response_id=last["id"])
+            expected.append(("user", f"question {number}"))
+            assert said_to(upstream, f"{tag} {number}") == expected
+            expected.append(("assistant", f"answer {number}"))
+        reference = {"type": "item_reference", "id": last["output"][0]["id"]}
+        for number in range(2):
+            create([reference, user("And?", tag=f"{tag} item {number}", say="ok")])
+            assert said_to(upstream, f"{tag} item {number}") == [("assistant", "answer 3"), ("user", "And?")]
+        place = f"/v1/responses/{last['id']}"
+        codes = [
+            http.request(method, place, params={"user": somebody}).status_code for method in ("GET", "GET", "DELETE")
+        ]
+        assert codes == [200, 200, 200]
+        assert [http.get(place, params={"user": somebody}).status_code for _ in range(2)] == [404, 404]
+
+    def test_what_earlier_versions_stored_is_moved_once_by_both(
+        self, two: list[CatOfSeveral], postgres: Postgres, somebody: str
+    ) -> None:
+        """They start at the same moment, and make the table too."""
+        names = [f"{somebody}{number}" for number in range(20)]
+        made = two[0].http.post("/custom/v1/responses", json={"model": "cheshire-cat", "input": "hi"}).json()
+        rows = []
+        for name in names:
+            response = {**made, "id": f"resp_{name}"}
+            stored = {"response": response, "input": [], "at": time.time(), "size": 100}
+            key = f"openai_api_responses_{uuid5(END_USERS, name)}"
+            rows += [(key, json.dumps({response["id"]: stored})), (f"{key}_lock", json.dumps(time.time()))]
+        for cat in two:
+            cat.stop()
+        fill_anew(postgres, rows)
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda cat: cat.restart(), two))
+
+            def load(number: int) -> int:
+                name = names[number % len(names)]
+                place = f"/custom/v1/responses/resp_{name}"
+                return two[number % 2].http.get(place, params={"user": name}).status_code
+
+            assert {*threads.map(load, range(4 * len(names)))} == {200}
+        assert not any("the Cat's storage failed" in cat.log() for cat in two)
 
     def test_what_an_agents_tools_said_at_one_is_known_at_the_other(
         self, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
