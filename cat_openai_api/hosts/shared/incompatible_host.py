@@ -54,6 +54,9 @@ class IncompatibleHost(Host):
     async def embedder(self) -> None:
         return None
 
+    async def close(self) -> None:
+        """There is nothing to release."""
+
     def log_info(self, message: str) -> None:
         self._log.info(message)
 

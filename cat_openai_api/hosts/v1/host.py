@@ -207,7 +207,7 @@ class Cat1(Host):
 
     async def close(self) -> None:
         self.deactivate()
-        await self.storage.close()
+        await super().close()
 
     def _acquire_replacements(self) -> None:
         for replacement in self._replacements:

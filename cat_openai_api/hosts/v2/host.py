@@ -162,7 +162,7 @@ class Cat2(Host):
 
     async def close(self) -> None:
         self._providers.close()
-        await self.storage.close()
+        await super().close()
 
     def log_info(self, message: str) -> None:
         log.info(message)
