@@ -227,7 +227,11 @@ def test_who_asks_the_llm_within_a_run_has_its_sampling_and_counts_but_not_its_f
         assert request["completion"]["usage"] == used(111)
 
 
-def test_what_a_run_leaves_running_asks_the_llm_without_its_sampling(cat: Cat, upstream: Upstream, tag: str) -> None:
+def test_what_a_run_leaves_running_asks_the_llm_without_its_sampling(
+    cat: Cat, upstream: Upstream, runs: Callable[..., Any], tag: str
+) -> None:
+    """Another run is under way then."""
+    runs(f"{tag} other", seed=3)
     with inner_request(cat, upstream, tag, "dream") as request:
         assert not {"temperature", "tools", "response_format"} & request.keys()
         assert request["completion"]["usage"] == used(110)
