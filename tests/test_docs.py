@@ -1,7 +1,9 @@
 """The documentation and the code say the same."""
 
+import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from bridge.cat_openai_api import errors
@@ -148,3 +150,31 @@ def test_the_routes(cat: Cat) -> None:
     readme = section("README.md", "Endpoints") + section("docs/api/responses.md", "Stored responses")
     listed = {name.replace("{id}", "{response_id}") for name in re.findall(r"`([A-Z]+ /custom[^`]*)`", readme)}
     assert listed == {*routes, "GET /custom/connect"}
+
+
+PREFIX = "OpenAI API: "
+
+
+def logged(file: Path) -> Iterator[str]:
+    """The messages that a module of the plugin logs, with \0 in place of what is filled in."""
+    nodes = [*ast.walk(ast.parse(file.read_text("utf-8")))]
+    formatted = [node.values for node in nodes if isinstance(node, ast.JoinedStr)]
+    pieces = {id(value) for values in formatted for value in values}
+    plain = [[node] for node in nodes if isinstance(node, ast.Constant) and id(node) not in pieces]
+    for values in [*formatted, *plain]:
+        texts = [str(value.value) if isinstance(value, ast.Constant) else "\0" for value in values]
+        if texts and texts[0].startswith(PREFIX):
+            yield "".join(texts).removeprefix(PREFIX)
+
+
+def test_every_log_line_is_explained() -> None:
+    table = [cells[0] for cells in rows(section("docs/operations.md", "Other lines"))]
+    lines = [line for cell in table for line in re.findall(r"`([^`]+)`", cell)]
+    patterns = [re.escape(line).replace("…", ".*") for line in lines]
+    messages = {message for file in (ROOT / "cat_openai_api").rglob("*.py") for message in logged(file)} - {"\0", ""}
+    assert len(messages) > 20
+    for message in messages:
+        # The table may show what is filled in at the end.
+        beginning = message.partition("\0")[0]
+        explained = any(re.match(pattern, message) for pattern in patterns)
+        assert explained or (beginning and any(line.startswith(beginning) for line in lines)), message

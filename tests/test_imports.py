@@ -119,3 +119,40 @@ def test_top_folders_have_few_modules() -> None:
 def test_the_layers_include_every_room() -> None:
     rooms = {room(module) for module in MODULES if module != "settings"}
     assert rooms == set().union(*LAYERS)
+
+
+STATE = {
+    "cat_openai_api.runtime.runtime",
+    "cat_openai_api.packages._install_lock",
+    "cat_openai_api.hosts.v2.llm.run_llm",
+}
+"""Objects that change, in modules: the runtime, a lock for calls of pip, and the context variable of a run."""
+
+UNCHANGING = {
+    "cat_openai_api.api.responses.serving._item_list",
+    "cat_openai_api.conversation.history._turns",
+    "cat_openai_api.hosts.current.endpoint",
+    "cat_openai_api.http.routing.delete",
+    "cat_openai_api.http.routing.get",
+    "cat_openai_api.http.routing.post",
+    "cat_openai_api.runtime.deactivated",
+    "cat_openai_api.tokens.vocabulary.logger",
+}
+
+
+def variables(file: Path) -> Iterator[str]:
+    """Names in lower case to which a module assigns a collection or a call's result. Constants are in upper case."""
+    for node in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(
+            node.value, ast.Call | ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp
+        ):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            yield from (name for name in names if name.lower() == name and not name.startswith("__"))
+
+
+def test_only_the_runtime_has_module_level_state() -> None:
+    found = {f"{module}.{name}" for module, file in MODULES.items() for name in variables(file)}
+    assert found == STATE | UNCHANGING
+    for file in MODULES.values():
+        assert not [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Global)]

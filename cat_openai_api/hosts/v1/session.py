@@ -158,7 +158,7 @@ class Session(StrayCat):
             try:
                 update_cache(self.cache, self._keys[-1], add)
             except Exception:  # the storage's own, whichever it is: the client gets the reply all the same
-                log.error("OpenAI API: the working memory cannot be kept, the next turn begins without it")
+                log.error("OpenAI API: the working memory cannot be stored, the next turn begins without it")
 
     def _tools_output(self) -> str:
         return getattr(getattr(self.working_memory, "agent_input", None), "tools_output", "")

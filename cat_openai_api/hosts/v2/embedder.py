@@ -55,7 +55,7 @@ class EmbedderSetting:
         except Exception:
             if self._slug is None:
                 raise
-            log.error("OpenAI API: the Cat's embedder cannot be read, the one of before stays in force")
+            log.error("OpenAI API: the Cat's embedder cannot be read, the last known one stays in force")
         assert self._slug is not None
         return self._slug
 

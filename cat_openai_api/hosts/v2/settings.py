@@ -68,5 +68,5 @@ class CachedSettings:
         except Exception:
             if self._settings is None:
                 raise
-            log.error("OpenAI API: the settings cannot be read, those of before stay in force")
+            log.error("OpenAI API: the settings cannot be read, the last known ones stay in force")
         self._read_at = read_at
