@@ -62,7 +62,7 @@ class ConversationStore:
     async def add(self, person: Person, model: str, new_turns: Sequence[Turn], reply: Turn) -> None:
         def with_new_turns(stored: Any) -> Any:
             turns = self._parse(stored or [])
-            return _turns.dump_python(_newest([*before(turns, new_turns), *new_turns, reply]), mode="json")
+            return _turns.dump_python(_newest([*turns_before(turns, new_turns), *new_turns, reply]), mode="json")
 
         with suppress(StorageFailed):
             await self._host.storage.update(CONVERSATIONS, person.key, model, with_new_turns)
@@ -78,7 +78,7 @@ class ConversationStore:
             return []
 
 
-def before(stored: Sequence[Turn], new_turns: Sequence[Turn]) -> Sequence[Turn]:
+def turns_before(stored: Sequence[Turn], new_turns: Sequence[Turn]) -> Sequence[Turn]:
     """The stored turns that come before the new ones, of which the first is a message of the user's.
 
     Where calls and their results follow that message, it has been stored with the calls already, so it and what

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..conversation.history import StoredConversation, before
+from ..conversation.history import StoredConversation, turns_before
 from ..domain.conversation import Conversation, Functions, Turn
 from ..domain.events import CallDelta, Delta, Refusal, Text
 from ..domain.json_instruction import json_instruction
@@ -107,7 +107,7 @@ async def prepare_generation(
     conversation = await request.parsed.download_images()
     new_turns = conversation.turns
     if stored:
-        conversation = replace(conversation, turns=(*before(stored.turns, new_turns), *new_turns))
+        conversation = replace(conversation, turns=(*turns_before(stored.turns, new_turns), *new_turns))
     if request.format and request.format.schema is None and not conversation.mentions("json"):
         # OpenAI's models reject JSON mode unless a message contains the word JSON (OpenAI API reference,
         # `response_format`); others need the instruction as well.
@@ -124,7 +124,7 @@ async def prepare_generation(
         format=request.format,
         remember=request.remember,
         timeout=settings.request_timeout,
-        with_steps=settings.show_steps,
+        include_steps=settings.show_steps,
         cancellation=request.cancellation,
     )
     limits = (*request.max_tokens, settings.max_tokens)

@@ -164,7 +164,7 @@ class Reply:
         return self._calls
 
     def steps(self) -> Sequence[Step]:
-        """The Cat's own steps so far; none unless the run has `with_steps`."""
+        """The Cat's own steps so far; none unless the run has `include_steps`."""
         return self._steps
 
     async def aclose(self) -> None:

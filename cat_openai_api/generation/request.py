@@ -80,7 +80,7 @@ async def resolve_capable_model(
     if functions:
         capabilities[Functions] = functions_path
     for capability, path in capabilities.items():
-        if not await runtime.host.takes(model, capability):
+        if not await runtime.host.supports(model, capability):
             message = f"the Cat's LLM does not support {CAPABILITY_NAMES[capability]}; leave it out"
             raise invalid(path, message, "unsupported_parameter")
     return model

@@ -1,7 +1,7 @@
-"""The port: what the plugin needs of a Cat, in words that no Cat owns.
+"""The port: what the plugin needs of a Cat, in terms that belong to no Cat.
 
-Each line of the Cheshire Cat has one module beside this file that implements `Host`; `current` picks the one
-that fits. Only those modules know the names of `cat.*`.
+Each line of the Cheshire Cat has a folder beside this module with a class that implements `Host`, and `current` chooses
+the one that fits. Only those folders use names of `cat.*`.
 """
 
 from abc import ABC, abstractmethod
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 class RunCancelled(Exception):
-    """Somebody has cancelled the run."""
+    """The run was cancelled, see `Cancellation`."""
 
 
 class Cancellation:
-    """A way to end a run from outside."""
+    """Ends a run from outside of it, such as from another request."""
 
     def __init__(self) -> None:
         self._is_cancelled = False
         self._end_run: Callable[[], object] = lambda: None
 
     def when_cancelled(self, end_run: Callable[[], object]) -> None:
-        """For a host: called once, at once where the run was cancelled before."""
+        """For a host: have `end_run` called once when the run is cancelled; at once if it has been already."""
         self._end_run = end_run
         if self._is_cancelled:
             end_run()
@@ -52,7 +52,7 @@ class Run:
     parameters that the client set, by OpenAI's names, for the LLM of this run alone and as far as its type takes them.
     `functions`: the client's, offered beside the Cat's own tools. `format`: of the reply, if it is to be JSON.
     `remember`: false for a run that leaves no trace in the Cat's memory. `timeout`: seconds for the whole run; 0 is no
-    limit. `with_steps`: whether `Step` events are wanted.
+    limit. `include_steps`: whether `Step` events are wanted.
     """
 
     model: str
@@ -64,18 +64,18 @@ class Run:
     format: JsonFormat | None = None
     remember: bool = True
     timeout: float = 0
-    with_steps: bool = False
+    include_steps: bool = False
     cancellation: Cancellation = field(default_factory=Cancellation)
 
 
 class DimensionsRefused(Exception):
-    """An embedder does not give vectors of the size that was asked for."""
+    """The embedder does not make vectors of the requested size."""
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """`vectors`: one for each text, in their order; each number has a place in 32 bits. `tokens`: those of all the
-    texts, as the embedder reported them; None where it did not."""
+    """`vectors`: one for each text, in their order, of numbers that fit into 32-bit floats. `tokens`: of all texts
+    together, as the embedder reported them; None if it did not."""
 
     vectors: Sequence[Sequence[float]]
     tokens: int | None = None
@@ -96,16 +96,17 @@ class Host(ABC):
     """A running Cat."""
 
     embedder_setting: ClassVar[str]
-    """Where in the Cat its embedder is chosen."""
+    """Where in the Cat the embedder is chosen, for error messages."""
 
     storage: Storage
+    """Rows that survive a restart of the Cat."""
 
     problem: str | None = None
-    """Why the plugin cannot work with this Cat, in sentences for clients; None where it can."""
+    """Why the plugin cannot work with this Cat, in sentences for clients; None if it can."""
 
     @abstractmethod
     async def settings(self) -> "Settings":
-        """The settings as they stand now in the Cat's panel."""
+        """The plugin's settings that are in force now."""
 
     @abstractmethod
     async def authenticate(self, connection: HTTPConnection, access: Access) -> Caller:
@@ -113,11 +114,11 @@ class Host(ABC):
 
     @abstractmethod
     def end_user(self, name: str) -> Person:
-        """The person whom a service calls `name`: any text, always the same person for the same name."""
+        """The end user that a service calls `name`, which may be any text. One name is always the same person."""
 
     @abstractmethod
     def models(self) -> Sequence[str]:
-        """Ids of what a client can talk to, their names on the wire; the Cat itself first."""
+        """Ids of the models that clients can chat with; the Cat itself is the first."""
 
     @abstractmethod
     async def has_llm(self) -> bool:
@@ -125,33 +126,36 @@ class Host(ABC):
 
     @abstractmethod
     def rewrites_replies(self) -> bool:
-        """Whether an active plugin may change a reply after the LLM has finished it."""
+        """Whether an active plugin has a hook that may change a finished reply."""
 
     @abstractmethod
-    async def takes(self, model: str, kind: Capability) -> bool:
-        """Whether that kind of thing reaches the Cat's LLM, or another part of the Cat that is there for it."""
+    async def supports(self, model: str, capability: Capability) -> bool:
+        """Whether the LLM of `model`, or another part of the Cat, accepts images, audio, files or functions."""
 
     @abstractmethod
     def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
-        """Put the question through the Cat's whole pipeline; yields the events that are there, at least one.
+        """Run the Cat's whole pipeline. Yields the events that have come since the last time, at least one.
 
-        `live`: each text and each piece of a call as the LLM produces it; otherwise one text, the reply that the
-        pipeline's hooks left, and whole calls after it. The run ends with the calls of the client's functions, when
-        the Cat's own tools that the LLM called beside them have run; what those said is found again by the ids of
-        the calls. Closing the generator ends the run and closes the LLM's connection. Raises `UpstreamError`,
-        `RequestTimeout` after `run.timeout`, and `RunCancelled`.
+        `live`: texts and pieces of calls as the LLM produces them; otherwise the text of the reply in one piece, as the
+        pipeline's hooks left it, and then whole calls. The last event is an `End`.
+
+        A run in which the LLM calls functions of the client ends when the Cat's own tools, which the LLM called with
+        them, have finished. The results of those tools are stored, and a later run with the client's results finds
+        them by the transcript. Closing the generator ends the run and closes the LLM's connection.
+
+        Raises `UpstreamError`, `RequestTimeout` after `run.timeout` seconds, and `RunCancelled`.
         """
 
     @abstractmethod
     async def embedder(self) -> Embedder | None:
-        """None where none is configured."""
+        """The Cat's embedder; None if none is configured."""
 
     async def close(self) -> None:
-        """Release what the plugin holds of this Cat. Called once, when the plugin is switched off."""
+        """Release connections and threads. Called once, when the plugin is switched off or the Cat stops."""
         await self.storage.close()
 
     def log_request(self, request: Mapping[str, Any]) -> None:
-        """A line for a request, as JSON: what a client sent makes no line of its own in it."""
+        """Write one line of JSON in ASCII for a request: no text from a client can start a line of its own."""
         self.log_info(f"OpenAI API: {encode(request).decode()}")
 
     @abstractmethod

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from ...conversation.history import before
+from ...conversation.history import turns_before
 from ...domain.conversation import Conversation, Turn
 from ...domain.model_ids import CAT_MODEL
 from ...domain.people import Caller, Person
@@ -35,7 +35,7 @@ async def reply_to_message(
     turn = Turn("user", (body.text,))
     async with runtime.conversations.open(person, CAT_MODEL) as stored:
         record.details = {"message": {"characters": len(body.text), "turns_before": len(stored.turns)}}
-        conversation = Conversation((*before(stored.turns, [turn]), turn))
+        conversation = Conversation((*turns_before(stored.turns, [turn]), turn))
         run = Run(CAT_MODEL, conversation, person, context, timeout=settings.request_timeout)
         reply = Reply(run, settings.max_tokens, live=not runtime.host.rewrites_replies())
         try:

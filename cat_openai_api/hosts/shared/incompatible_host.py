@@ -45,7 +45,7 @@ class IncompatibleHost(Host):
     def rewrites_replies(self) -> bool:
         return False
 
-    async def takes(self, model: str, kind: Capability) -> bool:
+    async def supports(self, model: str, capability: Capability) -> bool:
         return False
 
     def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:

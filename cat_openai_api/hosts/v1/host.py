@@ -152,9 +152,9 @@ class Cat1(Host):
         hooks = CheshireCat().mad_hatter.hooks.get("before_cat_sends_message", [])
         return any(hook.plugin_id != "core_plugin" for hook in hooks)
 
-    async def takes(self, model: str, kind: Capability) -> bool:
+    async def supports(self, model: str, capability: Capability) -> bool:
         llm = CheshireCat()._llm
-        return supports_functions(llm) if kind is Functions else accepts(llm, EXAMPLES[kind])
+        return supports_functions(llm) if capability is Functions else accepts(llm, EXAMPLES[capability])
 
     async def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         loop = asyncio.get_running_loop()

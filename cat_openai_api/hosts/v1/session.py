@@ -181,14 +181,14 @@ class Session(StrayCat):
         self.bridge.check()
         if data["type"] == "chat_token" and data["content"]:
             self._send(Text(data["content"]))
-        elif data["type"] == "notification" and self._run.with_steps and data["content"]:
+        elif data["type"] == "notification" and self._run.include_steps and data["content"]:
             self._send(Step(str(data["content"])))
 
     @property
     def mad_hatter(self) -> Any:
         """The host's agent that chooses a tool takes the tools from here."""
         mad_hatter = CheshireCat().mad_hatter
-        return _ToolsWithSteps(mad_hatter, self._send) if self._run.with_steps else mad_hatter
+        return _ToolsWithSteps(mad_hatter, self._send) if self._run.include_steps else mad_hatter
 
     def _send(self, event: Event) -> None:
         self._loop.call_soon_threadsafe(self._channel.put, event)

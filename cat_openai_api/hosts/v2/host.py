@@ -102,7 +102,7 @@ class Cat2(Host):
             if hooks
         )
 
-    async def takes(self, model: str, kind: Capability) -> bool:
+    async def supports(self, model: str, capability: Capability) -> bool:
         """Messages of Cat 2 can hold every kind."""
         return True
 
@@ -117,7 +117,7 @@ class Cat2(Host):
         client_tools = ClientTools(agent, llm, run.functions)
         agent.directives = [*agent.directives, self._ClientDirective(instructions, client_tools, self._providers)]
         task = Task(messages=await messages_with_state(self.storage, run), stream=live)
-        listener = StreamListener(agent, channel, llm.calls, with_steps=run.with_steps)
+        listener = StreamListener(agent, channel, llm.calls, include_steps=run.include_steps)
 
         async def run_agent() -> str:
             # A task has a context of its own: user, stream and LLM are set for this run only.

@@ -20,10 +20,10 @@ class StreamListener:
     agents that it calls as tools are not.
     """
 
-    def __init__(self, agent: Any, channel: EventChannel, calls: ClientCalls, *, with_steps: bool) -> None:
+    def __init__(self, agent: Any, channel: EventChannel, calls: ClientCalls, *, include_steps: bool) -> None:
         self._channel = channel
         self._calls = calls
-        self._with_steps = with_steps
+        self._with_steps = include_steps
         self._tools_running = 0
         self._message_starts = False
         self._call_tool = agent.call_tool
