@@ -25,7 +25,8 @@ class Replacement:
     Other plugins may replace the same attribute, before or after. So may another generation of this plugin, the one
     from before it was switched off and on, whose requests are still under way. Therefore the value is made of
     whatever stands there. It is taken away again only where it is on top. Where another plugin has replaced it in
-    turn, it stays below that plugin's value, so it must do no harm there. Each `acquire` puts it on top again.
+    turn, it stays below that plugin's value, so it must do no harm there. Each `acquire` puts it on top again. Where
+    another plugin has removed the attribute, there is nothing to do: the host fails by itself.
     """
 
     def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -40,9 +41,9 @@ class Replacement:
 
     def acquire(self) -> None:
         self._users += 1
-        current = getattr(self._owner, self._name)
+        current = getattr(self._owner, self._name, None)
         layer = _layer_of(current)
-        if layer is not None and layer.replacement is self:
+        if current is None or (layer is not None and layer.replacement is self):
             return
         original = _without_unused_layers(current)
         value = self._make(original)
@@ -51,7 +52,7 @@ class Replacement:
 
     def release(self) -> None:
         self._users -= 1
-        current = getattr(self._owner, self._name)
+        current = getattr(self._owner, self._name, None)
         layer = _layer_of(current)
         if layer is not None and layer.replacement is self and not self.is_in_use:
             setattr(self._owner, self._name, _without_unused_layers(current))
