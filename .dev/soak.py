@@ -149,18 +149,18 @@ class Received:
 
 def judge(case: Case, received: Received, excused: set[str]) -> str:
     """The outcome in one word or two; problems are in capitals."""
-    received_text, wanted = received.text + received.arguments, case.text + case.arguments
+    received_text, expected_text = received.text + received.arguments, case.text + case.arguments
     if {found.group() for found in TOKEN.finditer(received_text)} - {case.token}:
         return "MIXED"
     if not (case.text.startswith(received.text) and case.arguments.startswith(received.arguments)):
-        return "DUPLICATED" if received_text.count(case.token) > wanted.count(case.token) else "WRONG"
+        return "DUPLICATED" if received_text.count(case.token) > expected_text.count(case.token) else "WRONG"
     if received.left:
         return "left"
     if received.error:
         return received.error if received.error in {case.error, *excused} else f"UNEXPECTED {received.error}"
     if case.error:
         return f"UNEXPECTED reply, no {case.error}"
-    return "ok" if received.ended and (received_text == wanted or (case.cut and received_text)) else "LOST"
+    return "ok" if received.ended and (received_text == expected_text or (case.cut and received_text)) else "LOST"
 
 
 @dataclass
@@ -294,12 +294,12 @@ class Soak:
     async def _check_upstream(self, token: str, body: Json) -> None:
         """Check that the LLM received messages of this user and chat only, in order, and this request's sampling."""
         records = (await self.reports.get("/_test/requests", params={"tag": token})).raise_for_status().json()
-        was_kept = "messages" not in body or "history" in self.disturbances_since(time.monotonic() - 60)
+        is_stored = "messages" not in body or "history" in self.disturbances_since(time.monotonic() - 60)
         for sent in (record["body"] for record in records):
-            said = [message for message in sent["messages"] if message["role"] != "system"]
+            messages = [message for message in sent["messages"] if message["role"] != "system"]
             if {user for user, _ in TOKEN.findall(json.dumps(sent))} != set(TOKEN.findall(token)[0][:1]):
                 self.faults["messages of another user reached the LLM"] += 1
-            if not was_kept and len(set(TOKEN.findall(json.dumps(said)))) > 1:
+            if not is_stored and len(set(TOKEN.findall(json.dumps(messages)))) > 1:
                 self.faults["messages of another chat reached the LLM"] += 1
             if any(sent.get(name) != body[name] for name in ("seed", "temperature") if name in body):
                 self.faults["sampling parameters of another request reached the LLM"] += 1

@@ -27,7 +27,7 @@ PICTURE = SCRIPTS / "picture.png"
 DATA_URI = f"data:image/png;base64,{base64.b64encode(PICTURE.read_bytes()).decode()}"
 
 DINAH = {"name": "Dinah", "legs": 4}
-CAME = {
+RESULTS = {
     "chat": "Who are you?",
     "stream": "Who are you?",
     "tools": "Oslo: rain",
@@ -36,7 +36,7 @@ CAME = {
 }
 """The LLM of the tests says the question again, or does what is asked for. Streams joined."""
 
-ALL = {"models", *CAME}
+ALL = {"models", *RESULTS}
 PYTHON = {
     "openai-0.28": ("try_openai_0_28.py", ALL - {"structured"}),
     "openai-1.3": ("try_openai.py", ALL),
@@ -83,24 +83,24 @@ def run(cat: Cat, command: list[str], home: Path) -> dict[str, Any]:
         command, check=False, env=environment, cwd=home, capture_output=True, text=True, timeout=SECONDS
     )
     assert done.returncode == 0, done.stderr
-    came: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return came
+    results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return results
 
 
-def pictures(upstream: Upstream) -> int:
+def count_images(upstream: Upstream) -> int:
     """How many of the LLM's requests have the picture."""
     return sum(DATA_URI in json.dumps(record["body"]) for record in upstream.requests())
 
 
-def check(came: dict[str, Any], does: set[str]) -> None:
+def check(results: dict[str, Any], does: set[str]) -> None:
     """`does`: the features that the client supports; the script must have used each."""
-    assert set(came) == does
-    stream = came["stream"]
+    assert set(results) == does
+    stream = results["stream"]
     if isinstance(stream, list):
         assert len([piece for piece in stream if piece]) > 1
-        came["stream"] = "".join(stream)
-    assert "cheshire-cat" in came.pop("models", ["cheshire-cat"])
-    assert came == {name: CAME[name] for name in came}
+        results["stream"] = "".join(stream)
+    assert "cheshire-cat" in results.pop("models", ["cheshire-cat"])
+    assert results == {name: RESULTS[name] for name in results}
 
 
 @pytest.mark.parametrize("client", PYTHON)
@@ -108,21 +108,21 @@ def test_python(cat: Cat, upstream: Upstream, tmp_path: Path, client: str) -> No
     script, does = PYTHON[client]
     with installed():
         python = python_for(client)
-    before = pictures(upstream)
+    before = count_images(upstream)
     check(run(cat, [str(python), "-P", str(SCRIPTS / script)], tmp_path), does)
-    assert pictures(upstream) - before == ("image" in does)
+    assert count_images(upstream) - before == ("image" in does)
 
 
 def test_instructor_parses_replies_into_models(cat: Cat, upstream: Upstream, tmp_path: Path) -> None:
     with installed():
         python = python_for("instructor")
-    before = pictures(upstream)
-    came = run(cat, [str(python), "-P", str(SCRIPTS / "try_instructor.py")], tmp_path)
-    *parts, whole = came.pop("stream")
+    before = count_images(upstream)
+    results = run(cat, [str(python), "-P", str(SCRIPTS / "try_instructor.py")], tmp_path)
+    *parts, whole = results.pop("stream")
     assert parts
     assert whole == DINAH
-    assert came == dict.fromkeys(("tools", "structured", "image"), DINAH)
-    assert pictures(upstream) - before == 1
+    assert results == dict.fromkeys(("tools", "structured", "image"), DINAH)
+    assert count_images(upstream) - before == 1
 
 
 @pytest.mark.parametrize("client", NODE)
@@ -133,9 +133,9 @@ def test_node(cat: Cat, upstream: Upstream, tmp_path: Path, client: str) -> None
     # Node.js looks for modules beside the script.
     script = modules / name
     script.write_bytes((SCRIPTS / name).read_bytes())
-    before = pictures(upstream)
+    before = count_images(upstream)
     check(run(cat, [str(node()), str(script)], tmp_path), does)
-    assert pictures(upstream) - before == 1
+    assert count_images(upstream) - before == 1
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -156,11 +156,11 @@ def other_origin() -> Iterator[str]:
 @needs_browser
 def test_fetch_in_a_browser_from_another_origin(cat: Cat, upstream: Upstream, other_origin: str) -> None:
     settings = {"OPENAI_BASE_URL": cat.base_url, "OPENAI_API_KEY": KEY, "PICTURE": DATA_URI}
-    before = pictures(upstream)
+    before = count_images(upstream)
     with start_browser() as browser:
         browser.get(f"{other_origin}/try_fetch.html#{urlencode(settings)}")
-        came = WebDriverWait(browser, SECONDS).until(lambda page: page.execute_script("return window.result"))
+        results = WebDriverWait(browser, SECONDS).until(lambda page: page.execute_script("return window.result"))
         preflights = [entry for entry in browser.get_log("performance") if '"method":"OPTIONS"' in entry["message"]]
     assert preflights
-    check(came, ALL - {"tools", "structured"})
-    assert pictures(upstream) - before == 1
+    check(results, ALL - {"tools", "structured"})
+    assert count_images(upstream) - before == 1

@@ -321,8 +321,8 @@ def test_a_request_with_several_prompts_has_one_log_line(
         reply = cat.http.post("/custom/v1/completions", json=body(["a secret", "two words"], **options))
         until(lambda reply=reply: reply.headers["x-request-id"] in cat.log(), "the request is in the log")
         (line,) = [line for line in cat.log().splitlines() if reply.headers["x-request-id"] in line]
-        told = json.loads(line[line.index("{") : line.rindex("}") + 1])
-        assert (told["route"], told["model"], told["stream"]) == ("/custom/v1/completions", MODEL, stream)
-        assert (told["outcome"], told["finish_reason"]) == ("ok", "stop")
-        assert told["usage"]["completion_tokens"] == 4
+        entry = json.loads(line[line.index("{") : line.rindex("}") + 1])
+        assert (entry["route"], entry["model"], entry["stream"]) == ("/custom/v1/completions", MODEL, stream)
+        assert (entry["outcome"], entry["finish_reason"]) == ("ok", "stop")
+        assert entry["usage"]["completion_tokens"] == 4
         assert "secret" not in line

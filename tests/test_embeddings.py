@@ -467,12 +467,12 @@ def test_a_request_has_one_log_line(
     settings(debug_mode=True)
     reply = cat.http.post("/custom/v1/embeddings", json=body(["a secret", "b"]))
     line = log_line(reply)
-    told = json.loads(line[line.index("{") : line.rindex("}") + 1])
+    entry = json.loads(line[line.index("{") : line.rindex("}") + 1])
     tokens = reply.json()["usage"]["prompt_tokens"]
-    assert told["route"] == "/custom/v1/embeddings"
-    assert (told["model"], told["outcome"], told["status"]) == (MODEL, "ok", 200)
-    assert told["usage"] == {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
-    assert told["texts"] == [{"characters": 8}, {"characters": 1}]
+    assert entry["route"] == "/custom/v1/embeddings"
+    assert (entry["model"], entry["outcome"], entry["status"]) == (MODEL, "ok", 200)
+    assert entry["usage"] == {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
+    assert entry["texts"] == [{"characters": 8}, {"characters": 1}]
     assert "secret" not in line
 
 

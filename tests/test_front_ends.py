@@ -91,7 +91,7 @@ class Chat:
         return {"model": "cheshire-cat", "messages": self.messages(text), **self.fields}
 
 
-def told(system: str) -> Callable[[str], list[dict[str, Any]]]:
+def with_system(system: str) -> Callable[[str], list[dict[str, Any]]]:
     return lambda text: [
         {"role": "system", "content": system},
         {"role": "user", "content": text},
@@ -117,7 +117,7 @@ CHATS = {
     ),
     "AnythingLLM 1.16.0": Chat(
         {"stream": True, "temperature": 0.7, "max_tokens": 1024},
-        told("Given the following conversation, relevant context, and a follow up question, reply."),
+        with_system("Given the following conversation, relevant context, and a follow up question, reply."),
         {"User-Agent": "AnythingLLM/1.16.0"},
     ),
     "SillyTavern 1.12.6": Chat(
@@ -134,7 +134,7 @@ CHATS = {
         headers={"Accept": "*/*", "Origin": "https://lobechat.com", **STAINLESS},
     ),
     "LibreChat": Chat({"stream": True, "user": UUID, **USAGE}, headers={"X-Stainless-Lang": "js", "X-User-Id": UUID}),
-    "Chatbox 0.10": Chat({"stream": True, "temperature": 0.7, "top_p": 1}, told("You are a helpful assistant.")),
+    "Chatbox 0.10": Chat({"stream": True, "temperature": 0.7, "top_p": 1}, with_system("You are a helpful assistant.")),
     "Roo Code 3.18": Chat(
         {"stream": True, "temperature": 0, "max_completion_tokens": 8192, **USAGE},
         lambda text: [
@@ -162,7 +162,7 @@ CHATS = {
             "prompt_cache_key": UUID,
             **USAGE,
         },
-        told("You are a highly skilled software engineer."),
+        with_system("You are a highly skilled software engineer."),
     ),
     "Home Assistant, Local OpenAI LLM 1.11.1": Chat(
         {
@@ -179,7 +179,9 @@ CHATS = {
         {"HTTP-Referer": "https://github.com/skye-harris/hass_local_openai_llm", "X-Title": "Home Assistant"},
     ),
     "Dify, OpenAI-API-compatible 0.0.63": Chat(
-        {"stream": True, "temperature": 0.7, "user": UUID, **USAGE}, told("Be brief."), {"Accept-Charset": "utf-8"}
+        {"stream": True, "temperature": 0.7, "user": UUID, **USAGE},
+        with_system("Be brief."),
+        {"Accept-Charset": "utf-8"},
     ),
     "n8n, no maximum": Chat({"stream": True, "max_tokens": -1, "temperature": 0.7}),
 }

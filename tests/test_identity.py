@@ -27,7 +27,7 @@ ODD_NAMES = [
 ]
 
 
-def asked_by(http: httpx.Client, upstream: Upstream, *, headers: Any = None, **more: Any) -> str:
+def user_of_request(http: httpx.Client, upstream: Upstream, *, headers: Any = None, **more: Any) -> str:
     """The user of the request, which the test plugin puts into the prompt."""
     tag = uuid.uuid4().hex
     text = script(tag=tag, say="ok")
@@ -45,34 +45,34 @@ def asked_by(http: httpx.Client, upstream: Upstream, *, headers: Any = None, **m
 
 @pytest.mark.parametrize("field", ["user", "safety_identifier"])
 def test_a_field_names_the_end_user(http: httpx.Client, upstream: Upstream, somebody: str, field: str) -> None:
-    assert asked_by(http, upstream, **{field: somebody}) == somebody
+    assert user_of_request(http, upstream, **{field: somebody}) == somebody
 
 
 @pytest.mark.parametrize("header", ["X-OpenWebUI-User-Id", "x-user-id"])
 def test_a_header_names_the_end_user(http: httpx.Client, upstream: Upstream, somebody: str, header: str) -> None:
-    assert asked_by(http, upstream, headers={header: somebody}) == somebody
+    assert user_of_request(http, upstream, headers={header: somebody}) == somebody
 
 
 def test_the_field_takes_precedence_over_headers_and_headers_by_order_of_the_setting(
     http: httpx.Client, upstream: Upstream, somebody: str
 ) -> None:
     headers = {"X-User-Id": "second", "X-OpenWebUI-User-Id": "first"}
-    assert asked_by(http, upstream, headers=headers) == "first"
-    assert asked_by(http, upstream, headers=headers, user=somebody) == somebody
-    assert asked_by(http, upstream, headers={**headers, "X-OpenWebUI-User-Id": ""}) == "second"
+    assert user_of_request(http, upstream, headers=headers) == "first"
+    assert user_of_request(http, upstream, headers=headers, user=somebody) == somebody
+    assert user_of_request(http, upstream, headers={**headers, "X-OpenWebUI-User-Id": ""}) == "second"
 
 
 def test_the_setting_chooses_the_headers(
     http: httpx.Client, upstream: Upstream, settings: Callable[..., None], somebody: str
 ) -> None:
     settings(end_user_headers="X-Who")
-    assert asked_by(http, upstream, headers={"X-User-Id": "not me", "X-Who": somebody}) == somebody
+    assert user_of_request(http, upstream, headers={"X-User-Id": "not me", "X-Who": somebody}) == somebody
     settings(end_user_headers="")
-    assert asked_by(http, upstream, headers={"X-User-Id": somebody}) != somebody
+    assert user_of_request(http, upstream, headers={"X-User-Id": somebody}) != somebody
 
 
 def test_a_name_in_a_header_may_have_any_letters(http: httpx.Client, upstream: Upstream) -> None:
-    assert asked_by(http, upstream, headers={b"X-User-Id": "Zoë 王 🎩".encode()}) == "Zoë 王 🎩"
+    assert user_of_request(http, upstream, headers={b"X-User-Id": "Zoë 王 🎩".encode()}) == "Zoë 王 🎩"
 
 
 def test_a_header_that_is_too_long_is_refused(http: httpx.Client) -> None:
@@ -83,16 +83,16 @@ def test_a_header_that_is_too_long_is_refused(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=lambda name: name[:12])
 def test_special_characters_in_names_have_no_effect(http: httpx.Client, upstream: Upstream, name: str) -> None:
-    assert asked_by(http, upstream, user=name) == name
+    assert user_of_request(http, upstream, user=name) == name
 
 
 def test_a_jwt_is_always_its_own_user(cat: Cat, upstream: Upstream, somebody: str) -> None:
     headers = {"Authorization": f"Bearer {cat.token(somebody)}"}
     with httpx.Client(base_url=f"{cat.url}/custom", headers=headers, timeout=30) as person:
-        assert asked_by(person, upstream) == somebody
-        assert asked_by(person, upstream, user="alice") == somebody
-        assert asked_by(person, upstream, safety_identifier="alice") == somebody
-        assert asked_by(person, upstream, headers={"X-User-Id": "alice"}) == somebody
+        assert user_of_request(person, upstream) == somebody
+        assert user_of_request(person, upstream, user="alice") == somebody
+        assert user_of_request(person, upstream, safety_identifier="alice") == somebody
+        assert user_of_request(person, upstream, headers={"X-User-Id": "alice"}) == somebody
 
 
 def test_a_header_names_the_end_user_of_a_message(http: httpx.Client, somebody: str) -> None:

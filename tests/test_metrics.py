@@ -59,7 +59,7 @@ def counted(cat: Cat, settings: Callable[..., None]) -> Callable[[Callable[[], A
     return difference
 
 
-def told(cat: Cat, reply: httpx.Response) -> list[dict[str, Any]]:
+def log_lines(cat: Cat, reply: httpx.Response) -> list[dict[str, Any]]:
     """The log's lines for a request."""
     whole_lines = cat.log().split("\n")[:-1]
     lines = [line for line in whole_lines if f'"request":"{reply.headers["x-request-id"]}"' in line]
@@ -71,8 +71,8 @@ def line_of(cat: Cat, until: Callable[..., None]) -> Callable[[httpx.Response], 
     """The log line of a request; a stream gets it when its connection is closed. By then the request is counted."""
 
     def line(reply: httpx.Response) -> dict[str, Any]:
-        until(lambda: told(cat, reply), "the request is in the log")
-        (found,) = told(cat, reply)
+        until(lambda: log_lines(cat, reply), "the request is in the log")
+        (found,) = log_lines(cat, reply)
         return found
 
     return line
@@ -361,7 +361,7 @@ def test_a_stream_whose_client_disconnected_has_one_line(cat: Cat, line_of: Call
 
 def test_get_routes_have_no_line(cat: Cat) -> None:
     replies = [cat.http.get(f"/custom{path}") for path in ("/health", "/v1/models", "/v1/models/gpt-0", "/metrics")]
-    assert [told(cat, reply) for reply in replies] == [[], [], [], []]
+    assert [log_lines(cat, reply) for reply in replies] == [[], [], [], []]
 
 
 def test_debug_mode_adds_fields_to_the_same_line(

@@ -32,7 +32,7 @@ def test_any_user_with_a_jwt_can_list_the_models(cat: Cat) -> None:
         assert client.models.list().data
 
 
-def said(client: OpenAI, model: str) -> tuple[str, str]:
+def chat(client: OpenAI, model: str) -> tuple[str, str]:
     """The model in the response, and its text."""
     completion = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Who?"}])
     return completion.model, completion.choices[0].message.content or ""
@@ -42,7 +42,7 @@ def test_an_alias_stands_for_a_model_and_the_response_has_the_requested_name(
     client: OpenAI, settings: Callable[..., None]
 ) -> None:
     settings(model_aliases="gpt-4 = cheshire-cat\n gpt-4o = cheshire-cat")
-    assert said(client, "gpt-4o") == ("gpt-4o", "Who?")
+    assert chat(client, "gpt-4o") == ("gpt-4o", "Who?")
     assert client.models.retrieve("gpt-4o").id == "gpt-4o"
     chunks = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Who?"}], stream=True)
     assert {chunk.model for chunk in chunks} == {"gpt-4o"}
@@ -51,9 +51,9 @@ def test_an_alias_stands_for_a_model_and_the_response_has_the_requested_name(
 @needs_agents
 def test_the_alias_star_stands_for_any_unknown_name(client: OpenAI, settings: Callable[..., None]) -> None:
     settings(model_aliases="gpt-4o=cheshire-cat:dormouse, *=cheshire-cat")
-    assert said(client, "gpt-4o") == ("gpt-4o", "Treacle, said I.")
-    assert said(client, "anything/else:1.0") == ("anything/else:1.0", "Who?")
-    assert said(client, "cheshire-cat:dormouse") == ("cheshire-cat:dormouse", "Treacle, said I.")
+    assert chat(client, "gpt-4o") == ("gpt-4o", "Treacle, said I.")
+    assert chat(client, "anything/else:1.0") == ("anything/else:1.0", "Who?")
+    assert chat(client, "cheshire-cat:dormouse") == ("cheshire-cat:dormouse", "Treacle, said I.")
 
 
 def test_an_alias_of_a_model_that_does_not_exist_is_not_found(

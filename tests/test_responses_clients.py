@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 from client_environments import SCRIPTS, modules_for, node, python_for
 from host import Cat
-from test_clients import CAME, DINAH, check, installed, pictures, run
+from test_clients import DINAH, RESULTS, check, count_images, installed, run
 from upstream import Upstream, text_of
 
-FIRST, SECOND = "The first of two.", CAME["chat"]
+FIRST, SECOND = "The first of two.", RESULTS["chat"]
 MORE: dict[str, Any] = {
     "previous": SECOND,
     "session": SECOND,
-    "streamed tools": CAME["tools"],
+    "streamed tools": RESULTS["tools"],
     "structured by a function": DINAH,
     "streamed items": ["tool_called", "tool_output", "message_output_created"],
     "input items": [FIRST, FIRST, SECOND],
-    "hand-off": ["Weather", CAME["tools"]],
+    "hand-off": ["Weather", RESULTS["tools"]],
 }
-"""What came of it, beside what comes of chat."""
+"""What results of it, beside what comes of chat."""
 
 SDK = {"previous", "input items"}
 FRAMEWORK = {"previous", "streamed tools"}
@@ -39,16 +39,16 @@ NODE = {
 """Requirements, script, and what it does more than chat's."""
 
 
-def came_of(cat: Cat, upstream: Upstream, command: list[str], home: Path, more: set[str]) -> None:
-    shown, continued = pictures(upstream), continuations(upstream)
-    came = run(cat, command, home)
-    assert {name: came.pop(name) for name in more} == {name: MORE[name] for name in more}
-    check(came, {*CAME})
-    assert pictures(upstream) - shown == 1
-    assert continuations(upstream) - continued == len(more & {"previous", "session"})
+def run_and_check(cat: Cat, upstream: Upstream, command: list[str], home: Path, more: set[str]) -> None:
+    shown, continued = count_images(upstream), count_continuations(upstream)
+    results = run(cat, command, home)
+    assert {name: results.pop(name) for name in more} == {name: MORE[name] for name in more}
+    check(results, {*RESULTS})
+    assert count_images(upstream) - shown == 1
+    assert count_continuations(upstream) - continued == len(more & {"previous", "session"})
 
 
-def continuations(upstream: Upstream) -> int:
+def count_continuations(upstream: Upstream) -> int:
     """How many of the LLM's requests have the second question after the first."""
     asked = [[text_of(message) for message in record["body"].get("messages", [])] for record in upstream.requests()]
     return sum(FIRST in texts and texts[-1].startswith(SECOND) for texts in asked)
@@ -64,7 +64,7 @@ def test_python(cat: Cat, upstream: Upstream, home: Path, client: str) -> None:
     script, more = PYTHON[client]
     with installed():
         python = python_for(client)
-    came_of(cat, upstream, [str(python), "-P", str(SCRIPTS / script)], home, more)
+    run_and_check(cat, upstream, [str(python), "-P", str(SCRIPTS / script)], home, more)
 
 
 @pytest.mark.parametrize("client", NODE)
@@ -75,4 +75,4 @@ def test_node(cat: Cat, upstream: Upstream, home: Path, client: str) -> None:
     # Node.js looks for modules beside the script.
     script = modules / name
     script.write_bytes((SCRIPTS / name).read_bytes())
-    came_of(cat, upstream, [str(node()), str(script)], home, more)
+    run_and_check(cat, upstream, [str(node()), str(script)], home, more)

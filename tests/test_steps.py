@@ -40,16 +40,16 @@ class TestShown:
         assert not any(step in message.content for step in STEPS)
 
     def test_in_a_stream_before_the_first_text(self, client: OpenAI) -> None:
-        told, said = [], []
+        steps, texts = [], []
         for chunk in client.chat.completions.create(model=MODEL, messages=messages(), stream=True):
             delta = chunk.choices[0].delta
             if step := (delta.model_extra or {}).get("reasoning_content"):
-                assert not said
-                told.append(step)
+                assert not texts
+                steps.append(step)
             elif delta.content:
-                said.append(delta.content)
-        assert told == [f"{step}\n\n" for step in STEPS]
-        assert said
+                texts.append(delta.content)
+        assert steps == [f"{step}\n\n" for step in STEPS]
+        assert texts
 
     def test_in_a_response(self, client: OpenAI) -> None:
         reasoning, message = client.responses.create(model=MODEL, input=question()).output
@@ -63,13 +63,13 @@ class TestShown:
         events = [json.loads(line) for line in data]
         types = [event["type"].removeprefix("response.") for event in events]
         one = ["part.added", "text.delta", "text.done", "part.done"]
-        told = [
+        steps = [
             "output_item.added",
             *(f"reasoning_summary_{type}" for type in one * len(STEPS)),
             "output_item.done",
         ]
-        assert types[2 : 2 + len(told)] == told
-        assert types[2 + len(told)] == "output_item.added"
+        assert types[2 : 2 + len(steps)] == steps
+        assert types[2 + len(steps)] == "output_item.added"
         assert [event["sequence_number"] for event in events] == [*range(len(events))]
         reasoning, message = events[-1]["response"]["output"]
         assert [part["text"] for part in reasoning["summary"]] == STEPS
