@@ -86,7 +86,7 @@ def _is_valid_location(scheme: str, location: str) -> bool:
 
 
 class Settings(BaseModel):
-    """The settings of the plugin, as the Cat stores them."""
+    # No docstring: the forms of both Cats would show it to users.
 
     rate_limit_per_minute: int = Field(
         60,
