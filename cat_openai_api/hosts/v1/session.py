@@ -202,7 +202,7 @@ class Session(StrayCat):
 
     @property
     def llm(self) -> Any:
-        """The host's method `llm`, with which plugins send a prompt of their own, also while the main prompt is under way.
+        """The host's method `llm`, with which plugins send prompts of their own, also while the main prompt is sent.
 
         A property and not a method: the host's method notes its caller, which a method here would hide.
         """
