@@ -133,6 +133,13 @@ def test_a_run_that_is_under_way_while_the_plugin_is_switched_off_and_on(
     toggle(own_cat)
 
 
+@pytest.mark.skipif(WHICH == "double", reason="the double does not log prompts")
+def test_the_cats_log_still_names_the_plugin_that_asked_the_llm(own_cat: Cat) -> None:
+    before = len(own_cat.log())
+    chat(own_cat, script("Think twice: why", say="because"))
+    assert "cat.plugins.wonderland.wonderland..before_cat_reads_message" in own_cat.log()[before:]
+
+
 def test_the_cats_own_chat_is_as_ever(own_cat: Cat, upstream: Upstream, tag: str) -> None:
     message = {"text": script("Think twice: why", tag=tag, say="because")}
     reply = own_cat.http.post("/message", json=message).raise_for_status().json()

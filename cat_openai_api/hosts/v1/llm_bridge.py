@@ -33,7 +33,7 @@ MakeStream: TypeAlias = Callable[[], AsyncGenerator[LLMChunk, None]]
 
 
 class RunEnded(BaseException):
-    """Nobody waits for the reply any more. No `Exception`: LangChain and the Cat swallow those."""
+    """The run has ended before its pipeline. Not an `Exception`: LangChain and the Cat swallow those."""
 
 
 ChunkQueue: TypeAlias = "queue.SimpleQueue[LLMChunk | BaseException | None]"
@@ -103,7 +103,7 @@ class AsyncLLMBridge:
     async def _put_chunks(self, make_stream: MakeStream, chunks: ChunkQueue) -> None:
         """The loop runs for every token."""
         try:
-            # A run may end between two chunks. Without `aclosing` nobody would close the stream then.
+            # A run may end between two chunks. Without `aclosing` the stream would stay open then.
             async with aclosing(make_stream()) as stream:
                 async for chunk in stream:
                     chunks.put(chunk)

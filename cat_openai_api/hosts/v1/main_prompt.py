@@ -3,11 +3,11 @@
 In Cheshire Cat 1.9 `MemoryAgent.execute` does that. Only this call of the LLM gets the client's functions and response
 format: not the calls of the agent that chooses the Cat's own tools, of forms, or of plugins (`cat.llm`).
 
-The session is told by a context manager of its own, `openai_api_main_prompt`. Sessions without one are the Cat's own
-chat, and nothing changes for them. It is looked up by its name, so that a session of another generation of the plugin,
-whose run was under way when the plugin was switched off and on, is told as well.
+`MemoryAgent.execute` runs within the session's own context manager `openai_api_main_prompt`. Sessions that have none
+are those of the Cat's own chat, for which nothing changes. The context manager is looked up by its name: so this works
+for sessions of another generation of the plugin too, whose runs are under way while it is switched off and on.
 
-This module imports nothing of the plugin: another plugin may keep what is made here for as long as the Cat runs.
+This module imports nothing of the plugin: another plugin may hold what is made here for as long as the Cat runs.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def mark_main_prompt(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """`MemoryAgent.execute`, as a function of the class, that tells the session when it begins and ends."""
+    """A replacement for the function `MemoryAgent.execute` that marks the session while it runs."""
 
     @wraps(execute)
     def execute_and_mark(self: Any, cat: Any, *args: Any, **kwargs: Any) -> Any:
@@ -28,10 +28,10 @@ def mark_main_prompt(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def subclass_that_marks(agent: Any) -> Any:
-    """A subclass of the class of agents that asks the main prompt, which may be another plugin's subclass.
+    """A subclass of `agent`, the class that sends the main prompt, that marks the session meanwhile.
 
-    It has the same name, which the Cat writes into what it tells about a reply. What is no class, such as a function
-    that makes an agent, is left as it is, in a function.
+    `agent` may be another plugin's subclass of `MemoryAgent`, or a function that makes an agent: then the result is a
+    function too. The subclass has the same name, because the Cat stores the name with each reply.
     """
     if not isinstance(agent, type):
         return _function_that_marks(agent)

@@ -1,7 +1,6 @@
 """A session of Cat 1.9 for one run: its memory, its LLM and its events."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -75,7 +74,6 @@ class Session(StrayCat):
         self._has_state = False
         self._question = max((index for index, turn in enumerate(self._turns) if turn.role == "user"), default=-1)
         self._main_prompts = 0
-        self._thread = threading.local()
         self._usages: list[Usage | None] = []
         self._calls = ClientCalls(run.functions)
         self._refusal: list[str] = []
@@ -202,24 +200,26 @@ class Session(StrayCat):
         finally:
             self._main_prompts -= 1
 
-    def llm(self, *args: Any, **kwargs: Any) -> Any:
-        """A plugin's own question to the LLM. It is not the main prompt, also where a plugin asks it within that."""
-        outer = getattr(self._thread, "is_in_llm", False)
-        self._thread.is_in_llm = True
-        try:
-            return super().llm(*args, **kwargs)
-        finally:
-            self._thread.is_in_llm = outer
+    @property
+    def llm(self) -> Any:
+        """The host's method `llm`, with which plugins send prompts of their own, also while the main prompt is sent.
+
+        A property and not a method: the host's method notes its caller, which a method here would hide.
+        """
+        return StrayCat.llm.__get__(_OutsideMainPrompt(self))
 
     @property
     def _llm(self) -> Any:
+        return self.llm_of_run(is_main_prompt=self._main_prompts > 0)
+
+    def llm_of_run(self, *, is_main_prompt: bool) -> Any:
         """The Cat's LLM with the client's sampling parameters; for the main prompt with functions and format too."""
         llm = CheshireCat()._llm
         if not isinstance(llm, BaseChatModel):
             return llm
         run, feed = self._run, None
         parameters = Parameters(sampling=run.sampling)
-        if self._main_prompts and not getattr(self._thread, "is_in_llm", False):
+        if is_main_prompt:
             parameters, feed = Parameters(run.sampling, run.functions, run.format), self._feed
         return LLMOfRun(model=llm, bridge=self.bridge, parameters=parameters, usages=self._usages, feed=feed)
 
@@ -237,6 +237,23 @@ class Session(StrayCat):
             elif not self._calls.is_client_call(call[0]):
                 raise UnknownFunction(call[2])
         self._finish_reason = chunk.finish_reason or self._finish_reason
+
+
+class _OutsideMainPrompt:
+    """Stands in for a session: its LLM does not get the client's functions."""
+
+    def __init__(self, session: Session) -> None:
+        vars(self)["_session"] = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_session"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["_session"], name, value)
+
+    @property
+    def _llm(self) -> Any:
+        return vars(self)["_session"].llm_of_run(is_main_prompt=False)
 
 
 class _ToolsWithSteps:
