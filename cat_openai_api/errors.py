@@ -233,9 +233,10 @@ class Overloaded(ApiError):
     code = "overloaded"
 
     def __init__(self, limit: int, count: int = 1) -> None:
-        needed = "" if count == 1 else f" This request needs {count} at once."
+        """`count`: the slots of the limit that the request needs."""
+        reason = "all of them are in use" if count == 1 else f"fewer than the {count} of this request are free"
         super().__init__(
-            f"The Cat is at its limit of {limit} generations at the same time.{needed} Try again in a moment.",
+            f"The Cat runs at most {limit} generations at the same time, and {reason}. Try again in a moment.",
             headers={"Retry-After": "1"},
         )
 

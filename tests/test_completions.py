@@ -303,6 +303,26 @@ def test_a_request_counts_once_in_the_rate_limit_shared_with_chat(
     assert error_of(http.post(COMPLETIONS, json=body("hi", user=somebody)))["code"] == "rate_limit_exceeded"
 
 
+def test_each_prompt_counts_for_the_concurrency_limit(
+    http: httpx.Client, settings: Callable[..., None], until: Callable[..., None]
+) -> None:
+    settings(max_concurrent_requests=3)
+    slow = script(say="x", repeat=100, delay=0.1)
+    with http.stream("POST", COMPLETIONS, json=body([slow, slow], stream=True)):
+        refused = http.post(COMPLETIONS, json=body(["hi", "ho"]))
+        assert (refused.status_code, error_of(refused)["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+        assert http.post(COMPLETIONS, json=body("hi")).status_code == 200
+    until(lambda: http.post(COMPLETIONS, json=body(["hi", "ho", "hu"])).status_code == 200, "all slots are free again")
+
+
+def test_more_prompts_than_the_concurrency_limit_are_refused(http: httpx.Client, settings: Callable[..., None]) -> None:
+    settings(max_concurrent_requests=2)
+    refused = http.post(COMPLETIONS, json=body(["hi", "ho", "hu"]))
+    assert refused.status_code == 400
+    assert (error_of(refused)["code"], error_of(refused)["param"]) == ("invalid_value", "prompt")
+
+
 def test_completions_are_not_stored_with_history_cat(
     client: OpenAI, settings: Callable[..., None], upstream: Upstream, tag: str, somebody: str
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...conversation.builder import ConversationBuilder, ParsedConversation
 from ...domain.events import Refusal, Text
-from ...errors import ApiError
+from ...errors import ApiError, invalid
 from ...generation.generation import Generation
 from ...generation.model_names import resolve_model
 from ...generation.renderer import Renderer
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 async def parse_request(body: CompletionRequest, settings: "Settings") -> list[GenerationRequest]:
     """One generation request for each prompt. Raises `InvalidRequest` or `ModelNotFound`."""
     model = resolve_model(body.model, settings)
+    limit = settings.max_concurrent_requests
+    if limit and len(body.prompt) > limit:
+        raise invalid("prompt", f"this Cat runs at most {limit} generations at the same time; send fewer prompts")
     prompts = await decode_texts(body.prompt, "prompt", runtime.vocabulary)
     id = new_id("cmpl-")
     return [
