@@ -6,13 +6,13 @@ get the objects that they need as arguments.
 
 import asyncio
 from contextlib import suppress
+from contextvars import Context
 
 from .access.admission import Admission
 from .conversation.history import ConversationStore
 from .conversation.response_store import ActiveResponses, ResponseStore
 from .errors import StorageFailed
 from .hosts.current import create_host, when_deactivated
-from .hosts.detect import IS_CAT_1, IS_CAT_2
 from .hosts.port import Host
 from .telemetry.metrics import Metrics
 from .tokens.vocabulary import Vocabulary
@@ -34,15 +34,16 @@ class Runtime:
         self._closed = False
 
     def start(self) -> None:
-        """Start loading the vocabulary, and have the runtime closed when the event loop ends because the Cat stops."""
+        """Load the vocabulary and start the tasks, which run until `close`."""
         self.vocabulary.tokenizer()
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return  # imported in a process that is not a running Cat
-        self._tasks.append(loop.create_task(self._close_with_loop()))
-        if IS_CAT_1 or IS_CAT_2:
-            self._tasks.append(loop.create_task(self._sweep_storage()))
+        loop = self.host.event_loop()
+        if loop and self.host.problem is None:
+            # In an empty context: the tasks would hold the request that switched the plugin on.
+            loop.call_soon_threadsafe(self._start_tasks, context=Context())
+
+    def _start_tasks(self) -> None:
+        if not self._closed:
+            self._tasks = [asyncio.create_task(self._close_with_loop()), asyncio.create_task(self._sweep_storage())]
 
     async def _sweep_storage(self) -> None:
         """Now and from time to time: rows expire also of people who never return."""
@@ -52,6 +53,7 @@ class Runtime:
             await asyncio.sleep(SWEEP_INTERVAL)
 
     async def _close_with_loop(self) -> None:
+        """Tasks are cancelled when the event loop ends, which is when the Cat stops."""
         try:
             await asyncio.Event().wait()
         finally:

@@ -21,6 +21,8 @@ def create_host() -> Host:
     """The host that fits the Cat of this process."""
     if MISSING:
         return IncompatibleHost(problem_for_clients(MISSING), _log())
+    if LINE is None:
+        return IncompatibleHost(f"Versions that work: {SUPPORTED}.", _log())
     return Cat1() if IS_CAT_1 else Cat2()
 
 

@@ -4,6 +4,7 @@ Each line of the Cheshire Cat has a folder beside this module with a class that 
 the one that fits. Only those folders use names of `cat.*`.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,6 +150,13 @@ class Host(ABC):
     @abstractmethod
     async def embedder(self) -> Embedder | None:
         """The Cat's embedder; None if none is configured."""
+
+    def event_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop of the Cat; None outside of a running Cat. Plugins may be imported in another thread."""
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            return None
 
     async def close(self) -> None:
         """Release connections and threads. Called once, when the plugin is switched off or the Cat stops."""

@@ -44,6 +44,7 @@ if IS_CAT_1 or TYPE_CHECKING:
     from cat.looking_glass import callbacks, stray_cat
     from cat.looking_glass.cheshire_cat import CheshireCat
     from cat.mad_hatter.decorators import hook, plugin
+    from cat.startup import cheshire_cat_api
 
     @plugin
     def settings_model() -> type[Settings]:
@@ -204,6 +205,10 @@ class Cat1(Host):
         if self._is_active:
             self._is_active = False
             self._release_replacements()
+
+    def event_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The Cat imports a plugin that is uploaded in a worker thread; at its start it has not noted its loop yet."""
+        return super().event_loop() or getattr(cheshire_cat_api.state, "event_loop", None)
 
     async def close(self) -> None:
         self.deactivate()
