@@ -354,3 +354,10 @@ class Cat1(Cat):
 def make_cat(home: Path, folder: str | None = "cat_openai_api", starters: tuple[str, ...] = ()) -> Cat:
     """The Cat that the environment variable `CAT` selects."""
     return (Cat2 if WHICH == "2" else Cat1)(home, folder, starters)
+
+
+def plugin_zip(folder: Path) -> bytes:
+    """The zip that `make zip` makes, made in that folder."""
+    target = folder / "cat_openai_api.zip"
+    subprocess.run([sys.executable, ROOT / ".dev" / "pack.py", target], check=True)
+    return target.read_bytes()

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import KEY, ROOT, Cat, make_cat
+from host import KEY, ROOT, Cat, make_cat, plugin_zip
 from openai import APIError, OpenAI
 from packaging.requirements import Requirement
 from upstream import Upstream, script
@@ -92,18 +90,11 @@ def test_a_stream_that_is_open_while_the_plugin_is_switched_off_ends_with_done_o
     assert error == "upstream_error" or said == "tick " * 10
 
 
-def archive(folder: Path) -> bytes:
-    """The zip that `make zip` makes."""
-    target = folder / "cat_openai_api.zip"
-    subprocess.run([sys.executable, ROOT / ".dev" / "pack.py", target], check=True)
-    return target.read_bytes()
-
-
 def test_it_can_be_installed_from_a_zip_and_removed(upstream: Upstream, tmp_path: Path) -> None:
     cat = make_cat(tmp_path / "home", folder=None).start()
     try:
         cat.use_llm(upstream.base_url)
-        plugin = cat.install("cat_openai_api.zip", archive(tmp_path))
+        plugin = cat.install("cat_openai_api.zip", plugin_zip(tmp_path))
         assert ask(cat).status_code == 200
         assert cat.http.get("/custom/connect").status_code == 200
         cat.remove(plugin)

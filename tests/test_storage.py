@@ -27,7 +27,7 @@ from bridge.cat_openai_api.hosts.shared.sql import Database, SqlStorage
 from bridge.cat_openai_api.hosts.storage import Collection
 from bridge.cat_openai_api.hosts.v1.storage import SqliteFile
 from bridge.cat_openai_api.hosts.v2 import store
-from host import WHICH, Cat, make_cat
+from host import WHICH, Cat, make_cat, plugin_zip
 from servers import Postgres, needs_postgres
 from upstream import Upstream
 
@@ -699,6 +699,28 @@ def test_rows_of_people_who_never_return_are_swept(
     cat.restart()
     until(lambda: expired not in stored(), "the row is swept")
     assert other in stored()
+
+
+def test_a_plugin_that_is_uploaded_sweeps_too(upstream: Upstream, tmp_path: Path, until: Callable[..., None]) -> None:
+    """Cheshire Cat 1.9 imports it in a worker thread."""
+    cat = make_cat(tmp_path / "home", folder=None).start()
+    try:
+        cat.use_llm(upstream.base_url)
+        plugin = cat.install("cat_openai_api.zip", plugin_zip(tmp_path))
+        asked = {"model": "cheshire-cat", "input": "hi"}
+        expired = cat.http.post("/custom/v1/responses", json=asked).raise_for_status().json()["id"]
+        cat.remove(plugin)
+        with database_of(cat) as database:
+            database.execute("UPDATE openai_api_rows SET expires_at = ?", [time.time() - 1])
+        cat.install("cat_openai_api.zip", plugin_zip(tmp_path))
+
+        def stored() -> set[str]:
+            with database_of(cat) as database:
+                return {key for (key,) in database.execute("SELECT key FROM openai_api_rows")}
+
+        until(lambda: expired not in stored(), "the row is swept")
+    finally:
+        cat.stop()
 
 
 def test_ids_that_nothing_can_have_are_not_found(http: httpx.Client, somebody: str) -> None:
