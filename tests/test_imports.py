@@ -26,7 +26,7 @@ HOST_LAYERS = (
     {"current"},
     {"v1", "v2"},
     {"shared"},
-    {"port"},
+    {"port", "collections"},
     {"storage"},
     {"detect"},
     {"line", "names"},
@@ -93,6 +93,18 @@ def test_imports_run_downward_within_the_hosts() -> None:
         and wrong_way(room(module, 2), room(name, 2), HOST_LAYERS)
     }
     assert not upward
+
+
+def test_only_hosts_import_what_hosts_share() -> None:
+    inner = ("v1", "v2", "shared", "names")
+    outside = {
+        (module, name)
+        for module, names in IMPORTS.items()
+        for name in names
+        if not module.startswith(f"{PACKAGE}.hosts.")
+        and name.startswith(tuple(f"{PACKAGE}.hosts.{folder}." for folder in inner))
+    }
+    assert not outside
 
 
 def test_no_api_resource_imports_another() -> None:

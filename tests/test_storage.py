@@ -20,13 +20,13 @@ import httpx
 import pytest
 from asking import body, said_to, user
 from bridge.cat_openai_api.errors import StorageFailed
-from bridge.cat_openai_api.hosts.shared.collections import CONVERSATIONS, RESPONSES, STATES
+from bridge.cat_openai_api.hosts.collections import CONVERSATIONS, RESPONSES, STATES
 from bridge.cat_openai_api.hosts.shared.legacy import LegacyEntries
-from bridge.cat_openai_api.hosts.shared.off_loop import LARGE, off_loop
 from bridge.cat_openai_api.hosts.shared.sql import Database, SqlStorage
 from bridge.cat_openai_api.hosts.storage import Collection
 from bridge.cat_openai_api.hosts.v1.storage import SqliteFile
 from bridge.cat_openai_api.hosts.v2 import store
+from bridge.cat_openai_api.wire.off_loop import LARGE, off_loop
 from host import WHICH, Cat, make_cat, plugin_zip
 from servers import Postgres, needs_postgres
 from upstream import Upstream

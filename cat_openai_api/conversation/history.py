@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from ..domain.conversation import Turn
 from ..domain.people import Person
 from ..errors import StorageFailed
+from ..hosts.collections import CONVERSATIONS
 from ..hosts.port import Host
-from ..hosts.shared.collections import CONVERSATIONS
-from ..hosts.shared.off_loop import off_loop
 from ..wire.json import encode
+from ..wire.off_loop import off_loop
 
 MAX_TURNS = 40
 """Messages of a conversation, the Cat's own included."""

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from ..domain.people import Person
 from ..errors import StorageFailed
+from ..hosts.collections import RESPONSES
 from ..hosts.port import Host
-from ..hosts.shared.collections import RESPONSES
 from ..hosts.storage import Row
 from ..wire.json import encode
 

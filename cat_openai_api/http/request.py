@@ -17,6 +17,7 @@ from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 from ..wire.json import decode, encode
 from ..wire.models import WireReply
+from ..wire.off_loop import off_loop
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -142,16 +143,11 @@ class ApiRequest(Request):
         """The decoded body. Raises `InvalidRequest`, and what `body` raises."""
         body = await self.body()
         try:
-            self.parsed_body = await _decode(body, self._route.max_values)
+            max_values = self._route.max_values
+            self.parsed_body = await off_loop(len(body), lambda: decode(body, max_values), BLOCKING_BYTES)
         except ValueError as error:
             raise InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from error
         return self.parsed_body
-
-
-async def _decode(body: bytes, max_values: int) -> Any:
-    if len(body) < BLOCKING_BYTES:
-        return decode(body, max_values)
-    return await asyncio.to_thread(decode, body, max_values)
 
 
 def json_response(reply: WireReply | Mapping[str, Any]) -> Response:

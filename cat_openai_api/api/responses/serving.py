@@ -16,9 +16,9 @@ from ...generation.generation import Generation
 from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id, resolve_capable_model
 from ...hosts.port import RunCancelled
-from ...hosts.shared.off_loop import off_loop
 from ...runtime import runtime
 from ...wire.json import JsonObject
+from ...wire.off_loop import off_loop
 from .events import ResponseEventEncoder
 from .protocol import (
     FunctionCall,

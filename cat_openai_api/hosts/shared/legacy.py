@@ -18,8 +18,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from ..collections import CONVERSATIONS, RESPONSES, STATES
 from ..storage import Collection
-from .collections import CONVERSATIONS, RESPONSES, STATES
 
 PREFIX = "openai_api_"
 

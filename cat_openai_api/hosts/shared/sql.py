@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 from ...errors import StorageFailed
 from ...wire.json import encode
+from ...wire.off_loop import off_loop
 from ..storage import Collection, Row, Storage
 from .legacy import LegacyEntries, UnreadableEntry, legacy_rows
-from .off_loop import off_loop
 from .storage import retry, storage_failures
 
 MAX_ATTEMPTS = 100

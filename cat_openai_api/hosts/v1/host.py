@@ -101,9 +101,9 @@ class Cat1(Host):
         )
         self._acquire_replacements()
         self._is_active = True
-        with suppress(RuntimeError):  # of a plugin that the Cat installs in a thread: the Cat has started then
-            # The Cat loads plugins before it has made all that they use.
-            asyncio.get_running_loop().call_soon(self._check_running_cat)
+        # The Cat loads plugins before it has made all that they use. Where it imports one in a thread, it has started.
+        if loop := super().event_loop():
+            loop.call_soon(self._check_running_cat)
 
     def _check_running_cat(self) -> None:
         if missing := missing_of_running_cat_1():

@@ -10,8 +10,8 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from ..collections import STATES
 from ..detect import IS_CAT_1
-from ..shared.collections import STATES
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.cache.cache_item import CacheItem

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...domain.conversation import ToolCall, Turn
 from ...errors import StorageFailed
+from ..collections import STATES
 from ..detect import IS_CAT_2
 from ..port import Run
-from ..shared.collections import STATES
 from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
 from ..storage import Storage
 from .messages import message_of

@@ -23,7 +23,7 @@ class StreamListener:
     def __init__(self, agent: Any, channel: EventChannel, calls: ClientCalls, *, include_steps: bool) -> None:
         self._channel = channel
         self._calls = calls
-        self._with_steps = include_steps
+        self._include_steps = include_steps
         self._tools_running = 0
         self._message_starts = False
         self._call_tool = agent.call_tool
@@ -45,7 +45,7 @@ class StreamListener:
             self._message_starts = True
 
     async def _call_tool_silently(self, call: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._with_steps and not self._calls.is_client_function(call.name):
+        if self._include_steps and not self._calls.is_client_function(call.name):
             self._channel.put(step_for(call.name, json.dumps(call.args, ensure_ascii=False)))
         self._tools_running += 1
         try:

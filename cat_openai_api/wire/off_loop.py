@@ -10,9 +10,9 @@ LARGE = 64_000
 """Bytes of JSON. Python encodes or decodes so many in about a millisecond, which is what a thread costs."""
 
 
-async def off_loop(size: int, work: Callable[[], Result]) -> Result:
+async def off_loop(size: int, work: Callable[[], Result], large: int = LARGE) -> Result:
     """The result of `work`, which is called in a thread where the JSON that it handles is large.
 
-    `size`: of that JSON, in bytes. Raises what `work` raises.
+    `size`: of that JSON, in bytes. `large`: the size from which a thread is used. Raises what `work` raises.
     """
-    return work() if size < LARGE else await asyncio.to_thread(work)
+    return work() if size < large else await asyncio.to_thread(work)

@@ -1,6 +1,6 @@
 """The collections of stored rows, with their bounds for each person."""
 
-from ..storage import Collection
+from .storage import Collection
 
 DAY = 24 * 60 * 60
 
