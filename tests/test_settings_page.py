@@ -20,6 +20,10 @@ pytestmark = [
 ]
 
 
+PAGE_TIMEOUT = 30
+"""Seconds. The page is quick, but a busy machine is not."""
+
+
 @pytest.fixture(scope="module")
 def panel_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cat]:
     """A Cat with its own user interface."""
@@ -32,7 +36,8 @@ def panel_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module")
 def browser(panel_cat: Cat) -> Iterator[webdriver.Chrome]:
     driver = start_browser()
-    driver.get(panel_cat.url)
+    # A page without scripts: the Cat's own page, without the cookie, sends the browser to its login page a little later.
+    driver.get(f"{panel_cat.url}/custom/health")
     driver.add_cookie({"name": "access_token", "value": KEY})
     yield driver
     driver.quit()
@@ -43,7 +48,7 @@ class Form:
 
     def __init__(self, browser: webdriver.Chrome, url: str) -> None:
         self._browser = browser
-        self._waiting = WebDriverWait(browser, 10)
+        self._waiting = WebDriverWait(browser, PAGE_TIMEOUT)
         browser.get(f"{url}/#/settings")
         browser.refresh()
         self._until(lambda: browser.find_element(By.XPATH, "//h6[normalize-space()='OpenAI API']")).click()
@@ -179,9 +184,9 @@ def test_an_invalid_text_is_refused(form: Form, panel_cat: Cat, name: str, value
 def test_the_plugin_is_shown_with_its_thumbnail(browser: webdriver.Chrome, panel_cat: Cat) -> None:
     browser.get(f"{panel_cat.url}/#/plugins")
     browser.refresh()
-    picture = WebDriverWait(browser, 10).until(
+    picture = WebDriverWait(browser, PAGE_TIMEOUT).until(
         lambda page: page.find_element(By.XPATH, "//h6[normalize-space()='OpenAI API']/preceding::img[1]")
     )
-    WebDriverWait(browser, 10).until(
+    WebDriverWait(browser, PAGE_TIMEOUT).until(
         lambda page: page.execute_script("return arguments[0].complete && arguments[0].naturalWidth > 0", picture)
     )
