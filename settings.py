@@ -113,7 +113,7 @@ class Settings(BaseModel):
         title="Stream after hooks",
         description="For plugins with a hook that changes the finished reply. auto: stream live unless an active "
         "plugin has such a hook; always: send the reply in one chunk after the hooks ran; never: stream live, "
-        "without the changes of the hooks.",
+        "and where the hooks changed the text send it again after that.",
     )
     show_steps: bool = Field(
         False,

@@ -84,9 +84,9 @@ def test_text_that_a_hook_removes_is_not_streamed(hooked: Cat, setting: str) -> 
     assert contents(hooked, SECRET) == ["The ****** is safe."]
 
 
-def test_with_never_streams_are_live_and_only_whole_replies_have_the_hooks_changes(hooked: Cat) -> None:
+def test_with_never_streams_are_live_and_end_with_the_text_as_the_hooks_changed_it(hooked: Cat) -> None:
     hooked.put_settings({"stream_after_hooks": "never"}).raise_for_status()
-    assert contents(hooked, SECRET) == ["The sec", "ret is", " safe."]
+    assert contents(hooked, SECRET) == ["The sec", "ret is", " safe.", "\n\nThe ****** is safe."]
     body = {"model": "cheshire-cat", "messages": [{"role": "user", "content": SECRET}]}
     whole = hooked.http.post("/custom/v1/chat/completions", json=body).json()
     assert whole["choices"][0]["message"]["content"] == "The ****** is safe."

@@ -36,7 +36,7 @@ def panel_cat(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module")
 def browser(panel_cat: Cat) -> Iterator[webdriver.Chrome]:
     driver = start_browser()
-    # A page without scripts: the Cat's own page, without the cookie, sends the browser to its login page a little later.
+    # A page without scripts: without the cookie the Cat's own page sends the browser to its login page a little later.
     driver.get(f"{panel_cat.url}/custom/health")
     driver.add_cookie({"name": "access_token", "value": KEY})
     yield driver

@@ -9,9 +9,26 @@ from .usage import Usage
 
 @dataclass(frozen=True)
 class Text:
-    """More of the reply's text. `delta` is never empty."""
+    """More of the text that the LLM writes as the reply. `delta` is never empty.
+
+    `source`: a number for what the text comes from, such as one request to the LLM. Texts of another source are another
+    text, which replaces this one as the reply.
+    """
 
     delta: str
+    source: int = 0
+
+
+@dataclass(frozen=True)
+class PluginText:
+    """More of a text that a plugin sends while the run lasts, such as "Searching …", or what it has its own LLM say.
+
+    It is for live streams. The final text need not have it. `delta` is never empty. `source`: as in `Text`, and
+    different from those of `Text` events.
+    """
+
+    delta: str
+    source: int
 
 
 @dataclass(frozen=True)
@@ -66,14 +83,16 @@ class End:
     """The last event of a run that neither fails nor is closed.
 
     `reason`: why the LLM stopped before its reply was complete; None where it was complete. `usage`: the sum over all
-    calls of the LLM in the run; None unless the LLM reported the usage of each.
+    calls of the LLM in the run; None unless the LLM reported the usage of each. `text`: the final text, which is what
+    the pipeline returned at its end, whatever has been in `Text` and `PluginText` events before.
     """
 
     reason: EarlyFinishReason | None = None
     usage: Usage | None = None
+    text: str = ""
 
 
-Event: TypeAlias = Text | Refusal | CallDelta | Step | Fingerprint | End
+Event: TypeAlias = Text | PluginText | Refusal | CallDelta | Step | Fingerprint | End
 
 Delta: TypeAlias = Text | Refusal | CallDelta | Step
 """An event with content for the client."""

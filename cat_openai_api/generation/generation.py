@@ -47,6 +47,10 @@ class Generation:
                 yield deltas
             return
         await self.reply.wait_for_end()
+        yield self.complete_deltas()
+
+    def complete_deltas(self) -> list[Delta]:
+        """What the client gets where it did not get it live: all of the reply so far."""
         complete: list[Delta] = [*self.reply.steps()]
         if text := self.reply.text():
             complete.append(Text(text))
@@ -54,7 +58,7 @@ class Generation:
             complete.append(Refusal(refusal))
         for index, call in enumerate(self.reply.calls()):
             complete.append(CallDelta(index, call.id, call.name, call.arguments))
-        yield complete
+        return complete
 
     async def usage(self) -> Usage:
         """The usage that the LLM reported, otherwise counted tokens."""
@@ -72,7 +76,7 @@ class Generation:
         """End the run if it has not ended, store the conversation, and add the generation to the record."""
         await self.reply.aclose()
         self.record.add_generation(self.reply.finish_reason, self.reply.end.usage, self.reply.first_delta_at)
-        text, calls = self.reply.text(), tuple(self.reply.calls())
+        text, calls = self.reply.final_text(), tuple(self.reply.calls())
         if self.stored and self.request.remember and not self.reply.has_failed and (text or calls):
             await self.stored.add(self.new_turns, Turn("assistant", (text,), calls))
         if self.record.debug:
@@ -133,6 +137,7 @@ async def prepare_generation(
         max_tokens=min((limit for limit in limits if limit and limit > 0), default=0),
         stop_sequences=request.stop_sequences,
         live=settings.streams_live(has_reply_hooks=has_reply_hooks) if request.stream else not has_reply_hooks,
+        stream=request.stream and settings.enable_streaming,
     )
     return Generation(request, conversation, reply, record, stored, new_turns)
 

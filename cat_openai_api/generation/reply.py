@@ -6,26 +6,35 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import replace
 
 from ..domain.conversation import JsonFormat, ToolCall
-from ..domain.events import CallDelta, Delta, End, Event, Fingerprint, FinishReason, Refusal, Step, Text
+from ..domain.events import CallDelta, Delta, End, Event, Fingerprint, FinishReason, PluginText, Refusal, Step, Text
 from ..hosts.port import Run
 from ..runtime import runtime
 from ..tokens.budget import TokenBudget
 from .json_schema import check_json
-from .stop_sequences import StopSequences
+from .live_text import LiveText
+from .text_limits import TextLimits
 
 
 class Reply:
     """The Cat's reply to `run`, cut after `max_tokens` tokens (0 is no limit) and before the first stop sequence.
 
-    `live`: as the LLM produces it; otherwise at the end of the run, as the Cat's hooks changed it. Text of a run with a
-    format is held back until it has been checked. The run starts when `start` or `deltas` is called; each can be called
-    once. A reply must be closed.
+    The reply is the run's final text. With `stream` its text is yielded while the run lasts, together with what plugins
+    send meanwhile, and then what the final text has beyond that. Without `stream`, and for a run with a format, which
+    has to be checked first, only the final text is yielded, at the end of the run.
+
+    The limits are for the final text: the LLM's text ends the run as soon as it reaches one of them, but the text of a
+    plugin does not. That is cut at the same number of tokens, and left out where the client has set stop sequences.
+
+    `live`: see `Host.run`. The run starts when `start` or `deltas` is called; each can be called once. A reply must be
+    closed.
 
     `finish_reason`: None until the reply has ended. `first_delta_at`: by `time.monotonic`. `has_failed`: whether the
     run or the check of the format raised an error.
     """
 
-    def __init__(self, run: Run, max_tokens: int, stop_sequences: Sequence[str] = (), *, live: bool) -> None:
+    def __init__(
+        self, run: Run, max_tokens: int, stop_sequences: Sequence[str] = (), *, live: bool, stream: bool
+    ) -> None:
         self.finish_reason: FinishReason | None = None
         self.end = End()
         self.system_fingerprint: str | None = None
@@ -33,14 +42,23 @@ class Reply:
         self.has_failed = False
         self._events = runtime.host.run(run, live=live)
         self._format = run.format
-        self._stop_sequences = StopSequences(stop_sequences)
-        self._budget = TokenBudget(max_tokens, runtime.vocabulary.tokenizer())
-        self._texts: list[str] = []
+        self._streams_text = stream and run.format is None
+        self._max_tokens = max_tokens
+        self._stop_sequences = stop_sequences
+        self._limits = self._create_limits()
+        self._plugin_limits = self._create_limits()
+        self._live_text = LiveText(stop_sequences)
+        self._source: int | None = None
+        self._unsent = ""
+        self._sent_texts: list[str] = []
+        self._reply_texts: list[str] = []
+        self._final_text: str | None = None
         self._refusals: list[str] = []
         self._calls: list[ToolCall] = []
         self._steps: list[Step] = []
         self._deltas = self._checked_deltas()
         self._first_deltas: asyncio.Task[list[Delta] | None] | None = None
+        run.receipt.text = self.text
 
     def start(self) -> Awaitable[object]:
         """Start the run. Returns a task that ends with the first delta and raises what the run raises before it."""
@@ -57,7 +75,6 @@ class Reply:
         Raises `InvalidModelOutput`, and what `Host.run` raises.
         """
         deltas = await (self._first_deltas or anext(self._deltas, None))
-        self.first_delta_at = time.monotonic()
         while deltas is not None:
             yield deltas
             deltas = await anext(self._deltas, None)
@@ -66,19 +83,20 @@ class Reply:
         try:
             async for events in self._events:
                 deltas = [delta for event in events if (delta := self._process(event))]
-                if self._has_ended():
+                if self.first_delta_at is None and (deltas or self._reply_texts):
+                    self.first_delta_at = time.monotonic()
+                if self._limits.reason:
                     await self._events.aclose()
                 if deltas:
                     yield deltas
-                if self._has_ended():
+                if self._limits.reason:
                     break
-            if not self._has_ended() and (rest := self._process_text(self._stop_sequences.flush())):
-                yield [rest]
-            self.finish_reason = self.finish_reason or self.end.reason or ("tool_calls" if self._calls else "stop")
+            self.first_delta_at = self.first_delta_at or time.monotonic()
+            self.finish_reason = self._limits.reason or self.end.reason or ("tool_calls" if self._calls else "stop")
             if self._format is not None:
                 await self._check(self._format)
-                if self._texts:
-                    yield [Text(self.text())]
+            if not self._streams_text and (text := self.text()):
+                yield [Text(text)]
         except Exception:
             self.has_failed = True
             raise
@@ -90,43 +108,89 @@ class Reply:
 
     def _process(self, event: Event) -> Delta | None:
         """The delta for the client from an event of the run; None if there is none or the reply has ended."""
-        if self._has_ended():
+        if self._limits.reason:
             return None
         if isinstance(event, Text):
-            passed, is_stopped = self._stop_sequences.feed(event.delta)
-            text = self._process_text(passed)
-            if is_stopped and not self._has_ended():
-                self.finish_reason = "stop"
-            return text
+            return self._process_text(event)
         if isinstance(event, CallDelta):
             return self._process_call(event)
+        if isinstance(event, End):
+            self.end = event
+            return self._process_final_text(event.text)
+        return self._process_rare(event)
+
+    def _process_rare(self, event: PluginText | Refusal | Step | Fingerprint) -> Delta | None:
+        if isinstance(event, PluginText):
+            return self._process_plugin_text(event)
         if isinstance(event, Refusal):
             return self._process_refusal(event)
         if isinstance(event, Step):
             self._steps.append(event)
             return event
-        if isinstance(event, Fingerprint):
-            self.system_fingerprint = event.value
-        else:
-            self.end = event
+        self.system_fingerprint = event.value
         return None
 
-    def _process_text(self, delta: str) -> Text | None:
-        delta = self._apply_token_limit(delta)
-        if not delta:
+    def _process_text(self, event: Text) -> Text | None:
+        """This runs for every token."""
+        if event.source != self._source:
+            self._begin_text(event.source)
+        self._unsent += self._live_text.add(event.source, event.delta)
+        passed = self._limits.feed(event.delta)
+        if not passed:
             return None
-        self._texts.append(delta)
-        return Text(delta) if self._format is None else None
+        self._reply_texts.append(passed)
+        return self._send(passed)
+
+    def _begin_text(self, source: int) -> None:
+        """The LLM writes another text in place of the one before, of which the client may have got something."""
+        self._source = source
+        if self._reply_texts:
+            self._unsent += self._limits.flush()
+            self._limits = self._create_limits()
+            self._reply_texts = []
+            if not self._streams_text:
+                self._live_text = LiveText(self._stop_sequences)
+
+    def _process_plugin_text(self, event: PluginText) -> Text | None:
+        if not self._streams_text or self._stop_sequences:
+            return None
+        passed = self._plugin_limits.feed(event.delta)
+        if not passed:
+            return None
+        self._unsent += self._live_text.add(event.source, passed)
+        return self._send(passed)
+
+    def _process_final_text(self, final: str) -> Text | None:
+        known, separator, rest = self._live_text.compare(final)
+        if not rest:
+            self._final_text = final
+            return self._send(self._limits.flush())
+        if not known:
+            self._unsent += self._limits.flush() + separator
+        self._limits = self._create_limits()
+        passed = self._limits.feed(known)
+        added = self._limits.feed(rest) + self._limits.flush()
+        self._final_text = passed + added
+        return self._send(added)
+
+    def _send(self, text: str) -> Text | None:
+        """The delta with a text, and with what has to come before it. This runs for every token."""
+        if not text or not self._streams_text:
+            return None
+        if self._unsent:
+            text, self._unsent = self._unsent + text, ""
+        self._sent_texts.append(text)
+        return Text(text)
 
     def _process_refusal(self, event: Refusal) -> Refusal | None:
-        delta = self._apply_token_limit(event.delta)
+        delta = self._limits.count(event.delta)
         if not delta:
             return None
         self._refusals.append(delta)
         return Refusal(delta)
 
     def _process_call(self, event: CallDelta) -> CallDelta | None:
-        arguments = self._apply_token_limit(event.arguments)
+        arguments = self._limits.count(event.arguments)
         if event.index == len(self._calls):
             self._calls.append(ToolCall(event.id, event.name, arguments))
         elif arguments:
@@ -136,24 +200,26 @@ class Reply:
             return None
         return replace(event, arguments=arguments)
 
-    def _apply_token_limit(self, delta: str) -> str:
-        """The part of `delta` that is within the token limit."""
-        delta, is_exceeded = self._budget.feed(delta)
-        if is_exceeded:
-            self.finish_reason = "length"
-        return delta
+    def _create_limits(self) -> TextLimits:
+        return TextLimits(TokenBudget(self._max_tokens, runtime.vocabulary.tokenizer()), self._stop_sequences)
 
     async def wait_for_end(self) -> None:
         """Run to the end of the reply, in place of `deltas`. Raises what `deltas` raises."""
         async for _ in self.deltas():
             pass
 
-    def _has_ended(self) -> bool:
-        return self.finish_reason is not None
-
     def text(self) -> str:
-        """The text so far."""
-        return "".join(self._texts)
+        """The text that the client gets, so far."""
+        return "".join(self._sent_texts) if self._streams_text else self.final_text()
+
+    def final_text(self) -> str:
+        """The final text within its limits, for the conversation that goes on after the reply.
+
+        Of a run that was ended before its end: what the LLM had written by then, else what plugins had sent.
+        """
+        if self._final_text is not None:
+            return self._final_text
+        return "".join(self._reply_texts or self._sent_texts)
 
     def refusal(self) -> str:
         """The text of the refusal so far."""

@@ -45,6 +45,17 @@ class Cancellation:
             self._end_run()
 
 
+class Receipt:
+    """What the client has got of a run's reply, which can differ from the run's final text. A client sends it back as
+    the assistant's turn.
+
+    `text`: returns the text so far. Whoever reads the events of the run sets it; by default it is empty.
+    """
+
+    def __init__(self) -> None:
+        self.text: Callable[[], str] = str
+
+
 @dataclass(frozen=True)
 class Run:
     """What the Cat is asked to do for one generation.
@@ -53,7 +64,8 @@ class Run:
     parameters that the client set, by OpenAI's names, for the LLM of this run alone and as far as its type takes them.
     `functions`: the client's, offered beside the Cat's own tools. `format`: of the reply, if it is to be JSON.
     `remember`: false for a run that leaves no trace in the Cat's memory. `timeout`: seconds for the whole run; 0 is no
-    limit. `include_steps`: whether `Step` events are wanted.
+    limit. `include_steps`: whether `Step` events are wanted. `receipt`: see `Receipt`; it is complete when the
+    generator of `Host.run` is closed, or resumed after its last event.
     """
 
     model: str
@@ -67,6 +79,7 @@ class Run:
     timeout: float = 0
     include_steps: bool = False
     cancellation: Cancellation = field(default_factory=Cancellation)
+    receipt: Receipt = field(default_factory=Receipt)
 
 
 class DimensionsRefused(Exception):
@@ -137,8 +150,8 @@ class Host(ABC):
     def run(self, run: Run, *, live: bool) -> AsyncGenerator[list[Event], None]:
         """Run the Cat's whole pipeline. Yields the events that have come since the last time, at least one.
 
-        `live`: texts and pieces of calls as the LLM produces them; otherwise the text of the reply in one piece, as the
-        pipeline's hooks left it, and then whole calls. The last event is an `End`.
+        `live`: texts and pieces of calls as the LLM produces them; otherwise the final text in one `Text` event, as the
+        pipeline's hooks left it, and then whole calls. The last event is an `End` with the final text.
 
         A run in which the LLM calls functions of the client ends when the Cat's own tools, which the LLM called with
         them, have finished. The results of those tools are stored, and a later run with the client's results finds

@@ -160,11 +160,11 @@ class ResponseRenderer(Renderer):
 
     async def render(self) -> ResponseObject:
         try:
-            async for deltas in self.generation.deltas(live=True):
-                for delta in deltas:
-                    self._encoder.encode_delta(delta)
+            await self.reply.wait_for_end()
         except RunCancelled:
             self._set_cancelled()
+        for delta in self.generation.complete_deltas():
+            self._encoder.encode_delta(delta)
         await self._finish()
         return self.response
 
@@ -236,7 +236,8 @@ class ResponseRenderer(Renderer):
         self.response.incomplete_details = IncompleteDetails(reason=reason) if reason else None
         self.response.usage = _wire_usage(await self.usage())
         if self.response.store:
-            self.response.store = await runtime.responses.save(self.person, self.response.wire(), self._input)
+            response = _with_final_text(self.response.wire(), self.reply.final_text())
+            self.response.store = await runtime.responses.save(self.person, response, self._input)
         return events
 
 
@@ -264,6 +265,24 @@ def _initial_response(body: ResponseRequest, request: GenerationRequest) -> Resp
         safety_identifier=body.safety_identifier,
         metadata=body.metadata or {},
     )
+
+
+def _with_final_text(response: JsonObject, text: str) -> JsonObject:
+    """The response with the final text in its last message, where the stream has sent something else: responses that
+    continue it go by the final text."""
+    output: list[JsonObject] = response["output"]
+    sent = [part for item in output if item["type"] == "message" for part in item["content"] if "text" in part]
+    if not sent or "".join(part["text"] for part in sent) == text:
+        return response
+    items: list[JsonObject] = []
+    for item in output:
+        if item["type"] != "message":
+            items.append(item)
+            continue
+        parts = [{**part, "text": text} if part is sent[-1] else part for part in item["content"]]
+        if content := [part for part in parts if not any(part is each for each in sent)]:
+            items.append({**item, "content": content})
+    return {**response, "output": items}
 
 
 def _wire_usage(usage: Usage) -> ResponseUsage:

@@ -98,8 +98,3 @@ class EventChannel:
     def text(self) -> str:
         """The text of all `Text` events."""
         return "".join(self._texts)
-
-    def remaining_events(self, reply: str) -> list[Event]:
-        """The part of the finished reply that no `Text` event had: all of it, if the reply was not streamed."""
-        text = self.text()
-        return [Text(reply[len(text) :])] if reply.startswith(text) and len(reply) > len(text) else []

@@ -174,8 +174,7 @@ class Cat1(Host):
             if isinstance(message, dict):
                 log.error("OpenAI API: the Cat failed")
                 raise UpstreamError
-            rest = channel.remaining_events(message.text) if live else session.reply_events(message.text)
-            yield [*rest, session.end()]
+            yield [*([] if live else session.reply_events(message.text)), session.end(message.text)]
         finally:
             channel.close()
             session.bridge.end()

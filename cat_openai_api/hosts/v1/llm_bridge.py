@@ -6,9 +6,11 @@ a socket. So the LLM's reply is read on the event loop, where a task can be canc
 
 import asyncio
 import queue
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from contextvars import Context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anyio import CancelScope
@@ -117,17 +119,36 @@ class AsyncLLMBridge:
             chunks.put(None)
 
 
+@dataclass(frozen=True)
+class TokenSource:
+    """One request to the LLM. `is_main_prompt`: whether its reply is the Cat's reply itself."""
+
+    number: int
+    is_main_prompt: bool
+
+
+class TokenSources(threading.local):
+    """Tells whoever gets a token which request to the LLM it comes from: LangChain's callbacks do not.
+
+    `current`: set in the thread that passes a token on, for as long as it does; None outside of that.
+    """
+
+    current: TokenSource | None = None
+
+
 class LLMOfRun(BaseChatModel):
     """Stands in for the Cat's chat model in one run. All its other attributes are the model's.
 
-    `usages`: gets the usage that the model reports for each call, or None. `feed`: gets all chunks; the caller gets
-    only their text then.
+    `usages`: gets the usage that the model reports for each call, or None. `sources`: as `source` is the source of the
+    tokens. `feed`: gets all chunks; the caller gets only their text then.
     """
 
     model: Any
     bridge: Any
     parameters: Any
     usages: Any
+    sources: Any
+    source: Any
     feed: Any = None
 
     class Config:
@@ -157,7 +178,11 @@ class LLMOfRun(BaseChatModel):
                 usage = chunk.usage or usage
                 generation = chunk.generation if self.feed or not chunk.calls else _with_calls(chunk)
                 if run_manager:
-                    run_manager.on_llm_new_token(generation.text, chunk=generation)
+                    self.sources.current = self.source
+                    try:
+                        run_manager.on_llm_new_token(generation.text, chunk=generation)
+                    finally:
+                        self.sources.current = None
                 if self.feed:
                     self.feed(chunk)
                 yield generation

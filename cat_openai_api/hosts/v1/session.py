@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PrivateAttr
 
 from ...domain.conversation import Turn
-from ...domain.events import EARLY_FINISH_REASONS, End, Event, Fingerprint, Refusal, Step, Text
+from ...domain.events import EARLY_FINISH_REASONS, End, Event, Fingerprint, PluginText, Refusal, Step, Text
 from ...domain.json_instruction import json_instruction
 from ...domain.usage import Usage, total_usage
 from ..detect import IS_CAT_1
@@ -18,7 +19,7 @@ from ..shared.client_calls import ClientCalls, step_for
 from ..shared.event_channel import EventChannel
 from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
 from .chat_models import LLMChunk, Parameters, supports_json_format
-from .llm_bridge import AsyncLLMBridge, LLMOfRun, RunEnded
+from .llm_bridge import AsyncLLMBridge, LLMOfRun, RunEnded, TokenSource, TokenSources
 from .messages import UserTurn, langchain_messages, messages_of
 from .state import load_from_cache, restore, state_of, update_cache
 
@@ -31,6 +32,10 @@ if IS_CAT_1 or TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
 else:
     StrayCat = WorkingMemory = object
+
+
+PLUGIN_SOURCE = 0
+"""Source of the tokens that plugins send without an LLM."""
 
 
 class UnknownFunction(Exception):
@@ -74,6 +79,8 @@ class Session(StrayCat):
         self._has_state = False
         self._question = max((index for index, turn in enumerate(self._turns) if turn.role == "user"), default=-1)
         self._main_prompts = 0
+        self._sources = TokenSources()
+        self._source_numbers = count(PLUGIN_SOURCE + 1)
         self._usages: list[Usage | None] = []
         self._calls = ClientCalls(run.functions)
         self._refusal: list[str] = []
@@ -110,8 +117,9 @@ class Session(StrayCat):
             *self._calls.as_deltas(),
         ]
 
-    def end(self) -> End:
-        return End(EARLY_FINISH_REASONS.get(self._finish_reason), total_usage(self._usages))
+    def end(self, text: str) -> End:
+        """`text`: the final text."""
+        return End(EARLY_FINISH_REASONS.get(self._finish_reason), total_usage(self._usages), text)
 
     @property
     def _continues_turn(self) -> bool:
@@ -178,9 +186,19 @@ class Session(StrayCat):
         """All that the Cat and its plugins send, tokens and notifications, passes through here."""
         self.bridge.check()
         if data["type"] == "chat_token" and data["content"]:
-            self._send(Text(data["content"]))
+            self._send(self._text_event(str(data["content"])))
         elif data["type"] == "notification" and self._run.include_steps and data["content"]:
             self._send(Step(str(data["content"])))
+
+    def _text_event(self, token: str) -> Event:
+        """This runs for every token."""
+        source = self._sources.current
+        if source is None:
+            # Tokens of LLMs that are not LangChain's chat models come another way than through `LLMOfRun`.
+            if self._main_prompts == 0 or isinstance(CheshireCat()._llm, BaseChatModel):
+                return PluginText(token, PLUGIN_SOURCE)
+            return Text(token, PLUGIN_SOURCE)
+        return Text(token, source.number) if source.is_main_prompt else PluginText(token, source.number)
 
     @property
     def mad_hatter(self) -> Any:
@@ -221,7 +239,15 @@ class Session(StrayCat):
         parameters = Parameters(sampling=run.sampling)
         if is_main_prompt:
             parameters, feed = Parameters(run.sampling, run.functions, run.format), self._feed
-        return LLMOfRun(model=llm, bridge=self.bridge, parameters=parameters, usages=self._usages, feed=feed)
+        return LLMOfRun(
+            model=llm,
+            bridge=self.bridge,
+            parameters=parameters,
+            usages=self._usages,
+            sources=self._sources,
+            source=TokenSource(next(self._source_numbers), is_main_prompt),
+            feed=feed,
+        )
 
     def _feed(self, chunk: LLMChunk) -> None:
         """A chunk of the LLM's reply to the main prompt: its text goes another way. This runs for every token."""

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from starlette.requests import HTTPConnection
 
 from ...domain.conversation import Capability
-from ...domain.events import Event
+from ...domain.events import Event, Text
 from ...domain.json_instruction import json_instruction
 from ...domain.model_ids import CAT_MODEL
 from ...domain.people import Access, Caller, Person
@@ -145,9 +145,8 @@ class Cat2(Host):
             except (Exception, asyncio.CancelledError) as error:
                 log.error(f"OpenAI API: the agent {slug} failed: {type(error).__name__}")
                 raise UpstreamError from error
-            # A text that does not come from an LLM, such as the note that none is configured, is not streamed.
             calls = [] if llm.has_sent_calls else llm.calls.as_deltas()
-            yield [*channel.remaining_events(reply), *calls, llm.end_event()]
+            yield [*([Text(reply)] if reply and not live else []), *calls, llm.end_event(reply)]
         finally:
             channel.close()
             running.cancel()

@@ -65,10 +65,12 @@ class RunLLM:
         self._has_unseen_request = self._has_unseen_request or self._agent_request_is_next
         self._agent_request_is_next = True
 
-    def end_event(self) -> End:
-        """No usage if the agent sent a request to a provider of another wire format: its usage is unknown."""
+    def end_event(self, text: str) -> End:
+        """`text`: the final text. No usage if the agent sent a request to a provider of another wire format: its usage
+        is unknown."""
         is_incomplete = self._has_unseen_request or self._agent_request_is_next
-        return End(EARLY_FINISH_REASONS.get(self._finish_reason), None if is_incomplete else total_usage(self._usages))
+        usage = None if is_incomplete else total_usage(self._usages)
+        return End(EARLY_FINISH_REASONS.get(self._finish_reason), usage, text)
 
     async def create(self, client: Any, request: dict[str, Any]) -> Any:
         """Called instead of `chat.completions.create` of the SDK's `client`; returns what that returns.
