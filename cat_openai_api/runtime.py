@@ -15,6 +15,7 @@ from .errors import StorageFailed
 from .hosts.current import create_host, when_deactivated
 from .hosts.port import Host
 from .telemetry.metrics import Metrics
+from .telemetry.route_clashes import RouteClashes
 from .tokens.vocabulary import Vocabulary
 
 SWEEP_INTERVAL = 60 * 60.0
@@ -27,6 +28,7 @@ class Runtime:
         self.vocabulary = Vocabulary()
         self.admission = Admission(host)
         self.metrics = Metrics(host)
+        self.route_clashes = RouteClashes(host)
         self.conversations = ConversationStore(host)
         self.responses = ResponseStore(host)
         self.active_responses = ActiveResponses()
@@ -68,7 +70,7 @@ class Runtime:
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        for part in (self.admission, self.metrics, self.host):
+        for part in (self.admission, self.metrics, self.route_clashes, self.host):
             try:
                 await part.close()
             except Exception:  # noqa: PERF203  of a library: the other parts are closed all the same

@@ -144,6 +144,7 @@ UNCHANGING = {
     "cat_openai_api.api.responses.serving._item_list",
     "cat_openai_api.conversation.history._turns",
     "cat_openai_api.hosts.current.endpoint",
+    "cat_openai_api.http.routing._watch_route",
     "cat_openai_api.http.routing.delete",
     "cat_openai_api.http.routing.get",
     "cat_openai_api.http.routing.post",

@@ -9,6 +9,8 @@ class Log(Protocol):
 
     def log_info(self, message: str) -> None: ...
 
+    def log_warning(self, message: str) -> None: ...
+
     def log_error(self, message: str) -> None:
         """Log an error. Called in an `except` block, the traceback is logged as well."""
 

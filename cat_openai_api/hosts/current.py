@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from .detect import IS_CAT_1, IS_CAT_2, MISSING
@@ -11,10 +12,12 @@ from .port import Host
 from .shared.incompatible_host import IncompatibleHost
 from .v1.host import Cat1
 from .v1.lifecycle import when_deactivated as when_deactivated_1
+from .v1.routes import OwnMethods, watch_route
 from .v2.host import Cat2
 from .v2.lifecycle import when_deactivated as when_deactivated_2
+from .v2.routes import release_lifespan, when_routes_change
 
-__all__ = ["create_host", "endpoint", "when_deactivated"]
+__all__ = ["OwnMethods", "create_host", "endpoint", "watch_routes", "when_deactivated"]
 
 
 def create_host() -> Host:
@@ -32,6 +35,18 @@ def when_deactivated(host: Host, close: Callable[[], Coroutine[Any, Any, None]])
     if isinstance(host, Cat1):
         return when_deactivated_1(host.deactivate, close)
     return when_deactivated_2(close) if IS_CAT_2 else None
+
+
+def watch_routes(changed: Callable[[], None]) -> Callable[[Any], None]:
+    """Have `changed` called when the routes of the Cat's plugins change or are about to, in whatever thread that is.
+
+    Returns a function that has to be called with what `endpoint` makes of each route of this plugin.
+    """
+    if LINE == "1.9":
+        return partial(watch_route, changed=changed)
+    if IS_CAT_2:
+        when_routes_change(changed)
+    return release_lifespan if LINE == "2.0" else lambda _: None
 
 
 class _NoRoutes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
 
 from ..domain.conversation import Capability, Conversation, Functions, JsonFormat
 from ..domain.events import Event
@@ -135,6 +136,10 @@ class Host(ABC):
         """Ids of the models that clients can chat with; the Cat itself is the first."""
 
     @abstractmethod
+    def routes(self) -> list[BaseRoute]:
+        """The list of the Cat's application: the routes of all plugins, in the order in which they are tried."""
+
+    @abstractmethod
     async def has_llm(self) -> bool:
         """Whether an LLM is configured."""
 
@@ -181,6 +186,9 @@ class Host(ABC):
 
     @abstractmethod
     def log_info(self, message: str) -> None: ...
+
+    @abstractmethod
+    def log_warning(self, message: str) -> None: ...
 
     @abstractmethod
     def log_error(self, message: str) -> None:

@@ -10,10 +10,11 @@ When the plugin is switched off and on, the Cat removes its modules from `sys.mo
 import sys
 import typing
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from functools import partial
 from typing import Any, ClassVar
 
-from fastapi.routing import APIRoute, APIRouter
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from ..access.rate_limiter import DEFAULT_BUCKET
 from ..domain.people import Access
 from ..errors import ErrorReply, HostIncompatible, InternalError, error_for
-from ..hosts.current import endpoint
+from ..hosts.current import OwnMethods, endpoint, watch_routes
 from ..runtime import runtime
 from ..telemetry.record import CLIENT_CLOSED_REQUEST
 from ..wire.json import MAX_VALUES, encode
@@ -33,32 +34,44 @@ from .request import CONTEXT, ApiRequest, RequestContext
 PREFIX = "/custom"
 
 
-EMPTY_LIFESPAN = APIRouter().lifespan_context
-"""Replaces the lifespan of a router, which has a reference to the router and its routes."""
+LEFT_TO_OTHERS = "openai_api_left_to_others"
+"""Key of the scope of a request that a route of this plugin leaves to other routes."""
 
 
 class ApiRoute(APIRoute):
     """A route that anybody may call.
 
     `access`: the required permission; None where no credentials are needed. `bucket`: of the rate limit. `max_values`:
-    of the body, see `decode`.
+    of the body, see `decode`. `setting`: the name of the setting that switches the route on; while it is off, requests
+    are left to another route that matches them, if there is one.
     """
 
     access: ClassVar[Access | None] = None
     bucket: ClassVar[str] = DEFAULT_BUCKET
     max_values: ClassVar[int] = MAX_VALUES
+    setting: ClassVar[str | None] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.methods = OwnMethods(self.methods or ())
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match nothing after the plugin was switched off or replaced.
+        """Match nothing after the plugin was switched off or replaced, and what the plugin leaves to others.
 
         Cats before 2.0.23 leave its routes in the application with current versions of FastAPI.
         """
-        if getattr(sys.modules.get(__name__), "ApiRoute", None) is not ApiRoute:
+        if LEFT_TO_OTHERS in scope or getattr(sys.modules.get(__name__), "ApiRoute", None) is not ApiRoute:
             return Match.NONE, {}
         return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request. Its record begins and ends here."""
+        """Handle a request, or leave it to a route of another plugin.
+
+        The record of a request begins and ends here.
+        """
+        if self.setting and await self._is_for_others(self.setting, scope):
+            await scope["app"].router(_for_others(scope), receive, send)
+            return
         context = RequestContext.create(self.path)
         scope = {**scope, CONTEXT: context}
         send = context.wrap(send)
@@ -70,6 +83,11 @@ class ApiRoute(APIRoute):
         finally:
             if self.access is Access.WRITE:
                 context.record.end(runtime.host, runtime.metrics.meters)
+
+    async def _is_for_others(self, setting: str, scope: Scope) -> bool:
+        if runtime.host.problem or getattr(await runtime.host.settings(), setting):
+            return False
+        return any(route.matches(_for_others(scope))[0] is Match.FULL for route in runtime.host.routes())
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -118,15 +136,17 @@ def _route(
     access: Access | None,
     bucket: str = DEFAULT_BUCKET,
     max_values: int = MAX_VALUES,
+    setting: str | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that registers a function as a route.
 
-    `register`: a method of the Cat's decorator `endpoint`. `access`, `bucket`, `max_values`: see `ApiRoute`. `options`:
-    arguments of FastAPI's decorators.
+    `register`: a method of the Cat's decorator `endpoint`. `access`, `bucket`, `max_values`, `setting`: see `ApiRoute`.
+    `options`: arguments of FastAPI's decorators.
     """
     base = _ROUTES[access]
-    route_class = type(base.__name__, (base,), {"bucket": bucket, "max_values": max_values})
+    members = {"bucket": bucket, "max_values": max_values, "setting": setting}
+    route_class = type(base.__name__, (base,), members)
     decorate = register(
         path,
         prefix=PREFIX,
@@ -138,12 +158,20 @@ def _route(
 
     def decorator(function: Callable[..., Any]) -> Any:
         route = decorate(function)
-        if isinstance(route, APIRouter):
-            # Of Cat 2. The application keeps the lifespans of all routers that were ever included in it.
-            route.lifespan_context = EMPTY_LIFESPAN
+        _watch_route(route)
         return route
 
     return decorator
+
+
+def _check_routes() -> None:
+    """Have the routes checked for clashes with those of this plugin. May be called in any thread."""
+    loop = runtime.host.event_loop()
+    if loop:
+        loop.call_soon_threadsafe(runtime.route_clashes.check, runtime.host.routes, ApiRoute, context=Context())
+
+
+_watch_route = watch_routes(_check_routes)
 
 
 def _clear_caches() -> None:
@@ -188,6 +216,12 @@ def error_response(error: Exception, request: ApiRequest) -> Response:
         api_error.headers,
         media_type="application/json",
     )
+
+
+def _for_others(scope: Scope) -> Scope:
+    """The scope without what matching a route has added to it: `matches` of Starlette and FastAPI."""
+    added = ("endpoint", "path_params", "route", "fastapi")
+    return {**{key: value for key, value in scope.items() if key not in added}, LEFT_TO_OTHERS: True}
 
 
 def _with_json_body(scope: Scope) -> Scope:

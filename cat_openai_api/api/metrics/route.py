@@ -12,6 +12,7 @@ from .serving import current_meters
 @get(
     "/metrics",
     access=Access.ADMIN,
+    setting="metrics",
     response_class=Response,
     openapi_extra={"responses": {"200": {"content": {"text/plain": RESPONSE_CONTENT}}}},
     summary="Metrics for Prometheus",

@@ -6,11 +6,16 @@
 from .required import Required
 
 NAMES = (
-    Required("errors and the line of each request", "cat.log", ("log.info", "log.error")),
+    Required("errors and the line of each request", "cat.log", ("log.info", "log.warning", "log.error")),
     Required(
         "routes, hooks, settings and the notice that the plugin is switched off",
         "cat.mad_hatter.decorators",
         ("endpoint.get", "endpoint.post", "endpoint.delete", "hook", "plugin"),
+    ),
+    Required(
+        "routes beside those of other plugins",
+        "cat.mad_hatter.decorators",
+        ("CustomEndpoint.activate", "CustomEndpoint.deactivate"),
     ),
     Required("steps of the Cat's own tools", "cat.mad_hatter.decorators", ("CatTool",)),
     Required("the plugin's saved settings", "cat.mad_hatter.plugin", ("Plugin.load_settings",)),

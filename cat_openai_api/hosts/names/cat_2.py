@@ -6,7 +6,7 @@
 from .required import Required
 
 NAMES = (
-    Required("errors and the line of each request", "cat", ("log.info", "log.error")),
+    Required("errors and the line of each request", "cat", ("log.info", "log.warning", "log.error")),
     Required("API keys", "cat", ("config.API_KEY",)),
     Required("routes", "cat.mad_hatter.decorators", ("endpoint.get", "endpoint.post", "endpoint.delete")),
     Required("the client's functions", "cat.mad_hatter.decorators", ("Tool",)),
@@ -45,6 +45,7 @@ NAMES = (
 RUNNING = (
     Required("hooks of plugins, and the notice that the plugin is switched off", "ccat.mad_hatter", ("hooks",)),
     Required("the notice that the plugin is switched off", "ccat.mad_hatter", ("on_refresh_callbacks",)),
+    Required("routes beside those of other plugins", "ccat", ("fastapi_app",)),
     Required("the agents, and the parameters of a run's LLM", "ccat.registry", ("classes",)),
 )
 """Of what `cat.ambient.runtime.ccat()` returns."""

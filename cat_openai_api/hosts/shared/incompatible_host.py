@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NoReturn
 
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
 
 from ...domain.conversation import Capability
 from ...domain.events import Event
@@ -39,6 +40,9 @@ class IncompatibleHost(Host):
     def models(self) -> Sequence[str]:
         return []
 
+    def routes(self) -> list[BaseRoute]:
+        return []
+
     async def has_llm(self) -> bool:
         return False
 
@@ -59,6 +63,9 @@ class IncompatibleHost(Host):
 
     def log_info(self, message: str) -> None:
         self._log.info(message)
+
+    def log_warning(self, message: str) -> None:
+        self._log.warning(message)
 
     def log_error(self, message: str) -> None:
         self._log.error(message)

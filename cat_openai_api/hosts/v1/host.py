@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
 
 from ....settings import Settings
 from ...domain.conversation import Audio, Capability, File, Functions, Image, Part
@@ -146,6 +147,10 @@ class Cat1(Host):
     def models(self) -> Sequence[str]:
         return [CAT_MODEL]
 
+    def routes(self) -> list[BaseRoute]:
+        routes: list[BaseRoute] = cheshire_cat_api.routes
+        return routes
+
     async def has_llm(self) -> bool:
         return not isinstance(CheshireCat()._llm, LLMDefault)
 
@@ -223,6 +228,9 @@ class Cat1(Host):
 
     def log_info(self, message: str) -> None:
         log.info(message)
+
+    def log_warning(self, message: str) -> None:
+        log.warning(message)
 
     def log_error(self, message: str) -> None:
         log.error(message)

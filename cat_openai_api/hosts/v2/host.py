@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
 
 from ...domain.conversation import Capability
 from ...domain.events import Event, Text
@@ -88,6 +89,10 @@ class Cat2(Host):
         slugs = sorted(ccat().registry.classes["agents"], key=lambda slug: (slug != DEFAULT_AGENT, slug))
         return [_model_id(slug) for slug in slugs]
 
+    def routes(self) -> list[BaseRoute]:
+        routes: list[BaseRoute] = ccat().fastapi_app.routes
+        return routes
+
     async def has_llm(self) -> bool:
         provider = await _provider(await ccat().get("agents", DEFAULT_AGENT))
         if isinstance(provider, OpenAICompatibleProvider):
@@ -165,6 +170,9 @@ class Cat2(Host):
 
     def log_info(self, message: str) -> None:
         log.info(message)
+
+    def log_warning(self, message: str) -> None:
+        log.warning(message)
 
     def log_error(self, message: str) -> None:
         log.error(message)

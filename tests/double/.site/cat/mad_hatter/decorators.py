@@ -82,7 +82,7 @@ class CustomEndpoint:
         app.openapi_schema = None
 
     def deactivate(self) -> None:
-        for route in self._routes():
+        for route in self._routes()[:1]:
             self._app.router.routes.remove(route)
             self._app.openapi_schema = None
 
