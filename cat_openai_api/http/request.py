@@ -1,26 +1,21 @@
 """A request to one of the plugin's routes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ..access.end_user import resolve_end_user
-from ..domain.people import Access, Caller, Person
 from ..errors import InvalidRequest, RequestTooLarge, RequestTooSlow
-from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 from ..wire.json import decode, encode
 from ..wire.models import WireReply
 from ..wire.off_loop import off_loop
-
-if TYPE_CHECKING:
-    from ...settings import Settings
+from .call import ApiCall
 
 MAX_BODY_MEGABYTES = 32
 
@@ -66,55 +61,21 @@ class RequestContext:
         return send_with_headers
 
 
-class ApiRequest(Request):
-    """A request to one of the plugin's routes, with its caller and settings.
-
-    `settings`: read once for the request; available after `authenticate`. `parsed_body`: the decoded JSON, available
-    after `json`.
-    """
-
-    settings: "Settings"
+class ApiRequest(ApiCall, Request):
+    """A request to one of the plugin's routes. `parsed_body`: the decoded JSON, available after `json`."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        super().__init__(scope, receive)
+        Request.__init__(self, scope, receive)
         context: RequestContext = scope[CONTEXT]
         self.record = context.record
         self.response_headers = context.response_headers
         self.parsed_body: Any = None
         self._route = scope["route"]
-        self._caller: Caller | None = None
+        self.bucket = self._route.bucket
 
     @property
-    def caller(self) -> Caller:
-        if self._caller is None:
-            raise RuntimeError("The route needs no credentials, so there is no caller.")
-        return self._caller
-
-    async def authenticate(self, access: Access) -> None:
-        """Set `caller` and `settings`. Raises `InvalidApiKey` or `InsufficientPermissions`."""
-        self._caller = await runtime.host.authenticate(self, access)
-        self.settings = await runtime.host.settings()
-        self.record.debug = self.settings.debug_mode
-        runtime.metrics.apply(self.settings)
-
-    def end_user(self, name: str | None) -> Person:
-        """See `resolve_end_user`."""
-        return resolve_end_user(self.caller, name, self.headers, self.settings, runtime.host)
-
-    async def admit(self, person: Person, generations: int = 1) -> Callable[[], None]:
-        """Admit the request for `person`, see `Admission.admit`.
-
-        Returns the function that releases the slots of the concurrency limit; call it when the request has ended.
-        Raises `Overloaded` or `RateLimitExceeded`.
-        """
-        admitted = await runtime.admission.admit(person, self.settings, self._route.bucket, generations)
-        self.response_headers.update(admitted.headers)
-        return admitted.release
-
-    async def add_rate_limit_headers(self) -> None:
-        """Add the headers for the caller, which a request keeps that ends before its end user is resolved."""
-        person, bucket = self.caller.person, self._route.bucket
-        self.response_headers.update(await runtime.admission.rate_limit_headers(person, self.settings, bucket))
+    def connection(self) -> "ApiRequest":
+        return self
 
     async def body(self) -> bytes:
         """The whole body. At most `MAX_BODY_BYTES` are read. Raises `RequestTooLarge` or `RequestTooSlow`."""

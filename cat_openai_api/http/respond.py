@@ -1,7 +1,11 @@
-"""Running generation requests and sending the HTTP response: one JSON object, or a stream of events."""
+"""Running generation requests and sending the HTTP response: one JSON object, or a stream of events.
+
+`open_renderer` is what all transports share: HTTP, WebSockets, and generations in the background.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from typing import TypeVar
 
 from starlette.responses import Response
 
@@ -10,6 +14,7 @@ from ..generation.generation import Generation, prepare_generation
 from ..generation.renderer import Renderer
 from ..generation.request import GenerationRequest
 from ..runtime import runtime
+from .call import ApiCall
 from .disconnect import cancel_on_disconnect
 from .request import ApiRequest, json_response
 from .streamer import EventStream
@@ -20,6 +25,35 @@ FIRST_EVENT_TIMEOUT = 5.0
 An error before that event has its own HTTP status. After this time the stream begins without an event, so that
 keep-alive comments can be sent while the LLM works.
 """
+
+
+R = TypeVar("R", bound=Renderer)
+
+
+async def open_renderer(
+    stack: AsyncExitStack,
+    requests: Sequence[GenerationRequest],
+    person: Person,
+    call: ApiCall,
+    create_renderer: Callable[[Sequence[Generation]], R],
+) -> R:
+    """Prepare the generations of an admitted call and create their renderer. No run starts yet.
+
+    `stack`: gets what has to be closed when the call ends, also where this coroutine is cancelled. `requests`: see
+    `respond`. `call`: authenticated. Raises `StorageFailed`, and `InvalidRequest` for an image that cannot be
+    downloaded.
+    """
+    first = requests[0]
+    stored = None
+    if first.uses_stored_conversation:
+        stored = await stack.enter_async_context(runtime.conversations.open(person, first.model))
+    generations = [
+        await prepare_generation(request, person, call.caller.context, call.settings, call.record, stored=stored)
+        for request in requests
+    ]
+    renderer = create_renderer(generations)
+    stack.push_async_callback(renderer.aclose)
+    return renderer
 
 
 async def respond(
@@ -39,22 +73,12 @@ async def respond(
     record.stream = first.stream
     async with AsyncExitStack() as stack:
         stack.callback(await http_request.admit(person, len(requests)))
-        stored = None
-        if first.uses_stored_conversation:
-            opening = stack.enter_async_context(runtime.conversations.open(person, first.model))
-            stored = await cancel_on_disconnect(http_request, opening)
-        context = http_request.caller.context
-        generations = [
-            await cancel_on_disconnect(
-                http_request, prepare_generation(request, person, context, settings, record, stored=stored)
-            )
-            for request in requests
-        ]
-        renderer = create_renderer(generations)
-        stack.push_async_callback(renderer.aclose)
+        opening = open_renderer(stack, requests, person, http_request, create_renderer)
+        renderer = await cancel_on_disconnect(http_request, opening)
         if not first.stream:
             return json_response(await cancel_on_disconnect(http_request, renderer.render()))
         with suppress(TimeoutError):
-            await cancel_on_disconnect(http_request, generations[0].reply.start(), timeout=FIRST_EVENT_TIMEOUT)
+            reply = renderer.generations[0].reply
+            await cancel_on_disconnect(http_request, reply.start(), timeout=FIRST_EVENT_TIMEOUT)
         events = renderer.events(live=settings.enable_streaming)
         return EventStream(events, renderer.error_events, stack.pop_all().aclose, record)

@@ -1,0 +1,66 @@
+"""One call of the API, whichever transport it came by: its caller, settings, end user and limits."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from starlette.requests import HTTPConnection
+
+from ..access.end_user import resolve_end_user
+from ..access.rate_limiter import DEFAULT_BUCKET
+from ..domain.people import Access, Caller, Person
+from ..runtime import runtime
+from ..telemetry.record import RequestRecord
+
+if TYPE_CHECKING:
+    from ...settings import Settings
+
+
+class ApiCall:
+    """An HTTP request, or one turn on a WebSocket.
+
+    `record`: of the call. `response_headers`: headers for its response; a WebSocket has no place for them. `settings`:
+    read once for the call; available after `authenticate`. `bucket`: of the rate limit.
+    """
+
+    record: RequestRecord
+    response_headers: dict[str, str]
+    settings: "Settings"
+    bucket: str = DEFAULT_BUCKET
+    _caller: Caller | None = None
+
+    @property
+    def connection(self) -> HTTPConnection:
+        """What the call came by."""
+        raise NotImplementedError
+
+    @property
+    def caller(self) -> Caller:
+        if self._caller is None:
+            raise RuntimeError("The route needs no credentials, so there is no caller.")
+        return self._caller
+
+    async def authenticate(self, access: Access) -> None:
+        """Set `caller` and `settings`. Raises `InvalidApiKey` or `InsufficientPermissions`."""
+        self._caller = await runtime.host.authenticate(self.connection, access)
+        self.settings = await runtime.host.settings()
+        self.record.debug = self.settings.debug_mode
+        runtime.metrics.apply(self.settings)
+
+    def end_user(self, name: str | None) -> Person:
+        """See `resolve_end_user`."""
+        return resolve_end_user(self.caller, name, self.connection.headers, self.settings, runtime.host)
+
+    async def admit(self, person: Person, generations: int = 1) -> Callable[[], None]:
+        """Admit the call for `person`, see `Admission.admit`.
+
+        Returns the function that releases the slots of the concurrency limit; call it when the call has ended.
+        Raises `Overloaded` or `RateLimitExceeded`.
+        """
+        admitted = await runtime.admission.admit(person, self.settings, self.bucket, generations)
+        self.response_headers.update(admitted.headers)
+        return admitted.release
+
+    async def add_rate_limit_headers(self) -> None:
+        """Add the headers for the caller, which a call keeps that ends before its end user is resolved."""
+        person = self.caller.person
+        self.response_headers.update(await runtime.admission.rate_limit_headers(person, self.settings, self.bucket))
