@@ -45,5 +45,7 @@ async def reply_to_message(
             record.add_generation(reply.finish_reason, reply.end.usage, reply.first_delta_at)
         text = reply.text()
         record.details["characters"] = len(text)
-        await stored.add([turn], Turn("assistant", (text,)))
+        if run.questions.are_read:
+            as_read = run.questions.turns.get(len(conversation.turns) - 1, turn)
+            await stored.add([as_read], Turn("assistant", (text,)))
     return MessageReply(text=text, user_id=body.user_id or person.name, timestamp=int(time.time()))

@@ -22,6 +22,8 @@ from ..names.required import problem_for_clients, problem_for_log
 from ..port import Embedder, Host, Run
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
+from ..shared.transcript import transcript_keys
+from ..shared.turn_notes import load_turn_notes
 from .chat_models import accepts, supports_functions
 from .embedder import configured_embedder
 from .llm_bridge import AsyncLLMBridge
@@ -101,6 +103,7 @@ class Cat1(Host):
             Replacement(stray_cat, "tiktoken", LimitedTiktoken),
         )
         self._acquire_replacements()
+        self._savings: set[asyncio.Task[None]] = set()
         self._is_active = True
         # The Cat loads plugins before it has made all that they use. Where it imports one in a thread, it has started.
         if loop := super().event_loop():
@@ -166,7 +169,9 @@ class Cat1(Host):
         loop = asyncio.get_running_loop()
         channel = EventChannel(run)
         confine_vector_memory()
-        session = Session(run, AsyncLLMBridge(loop, channel.unread), loop, channel)
+        keys = transcript_keys(run.person, run.model, run.conversation.turns)
+        notes = await load_turn_notes(self.storage, run.person, keys)
+        session = Session(run, notes, AsyncLLMBridge(loop, channel.unread), loop, channel)
         channel.on_abort(session.bridge.end)
         pipeline = self._start_pipeline(session)
         pipeline.add_done_callback(lambda _: channel.end())
@@ -183,7 +188,24 @@ class Cat1(Host):
         finally:
             channel.close()
             session.bridge.end()
-            await asyncio.wait([pipeline], timeout=STOP_SECONDS)
+            await asyncio.wait([pipeline], timeout=STOP_SECONDS / 2)
+            if not pipeline.done():
+                session.bridge.end_all()
+                await asyncio.wait([pipeline], timeout=STOP_SECONDS / 2)
+            await self._save_when_ended(session, pipeline)
+
+    async def _save_when_ended(self, session: Session, pipeline: asyncio.Task[Any]) -> None:
+        """Save what the run leaves, at once where its thread has ended, or later when it ends."""
+
+        async def save() -> None:
+            await asyncio.wait([pipeline])
+            await session.save(self.storage)
+
+        saving = asyncio.create_task(save())
+        self._savings.add(saving)
+        saving.add_done_callback(self._savings.discard)
+        if pipeline.done():
+            await asyncio.shield(saving)
 
     def _start_pipeline(self, session: Session) -> asyncio.Task[Any]:
         """The replacements stay until the thread has ended, also where the plugin is switched off before that."""
