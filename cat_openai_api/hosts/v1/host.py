@@ -103,7 +103,7 @@ class Cat1(Host):
             Replacement(stray_cat, "tiktoken", LimitedTiktoken),
         )
         self._acquire_replacements()
-        self._savings: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
         self._is_active = True
         # The Cat loads plugins before it has made all that they use. Where it imports one in a thread, it has started.
         if loop := super().event_loop():
@@ -188,24 +188,19 @@ class Cat1(Host):
         finally:
             channel.close()
             session.bridge.end()
-            await asyncio.wait([pipeline], timeout=STOP_SECONDS / 2)
-            if not pipeline.done():
-                session.bridge.end_all()
-                await asyncio.wait([pipeline], timeout=STOP_SECONDS / 2)
-            await self._save_when_ended(session, pipeline)
+            # A task of its own: what awaits it may be cancelled.
+            ending = asyncio.create_task(self._end_run(session, pipeline))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.wait([ending], timeout=STOP_SECONDS)
 
-    async def _save_when_ended(self, session: Session, pipeline: asyncio.Task[Any]) -> None:
-        """Save what the run leaves, at once where its thread has ended, or later when it ends."""
-
-        async def save() -> None:
+    async def _end_run(self, session: Session, pipeline: asyncio.Task[Any]) -> None:
+        """Wait for the end of the run's thread, and store what the run leaves."""
+        await asyncio.wait([pipeline], timeout=STOP_SECONDS / 2)
+        if not pipeline.done():
+            session.bridge.end_all()
             await asyncio.wait([pipeline])
-            await session.save(self.storage)
-
-        saving = asyncio.create_task(save())
-        self._savings.add(saving)
-        saving.add_done_callback(self._savings.discard)
-        if pipeline.done():
-            await asyncio.shield(saving)
+        await session.save(self.storage)
 
     def _start_pipeline(self, session: Session) -> asyncio.Task[Any]:
         """The replacements stay until the thread has ended, also where the plugin is switched off before that."""
