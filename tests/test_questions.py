@@ -282,7 +282,9 @@ class TestEarlierTurns:
         chat = Chat(http, somebody).say(bell).say("Why?")
         assert "(('bell', 'loud'), 'Ding {dong}" in chat.reply
         assert chat.reply.startswith("[procedures] ring the bell")
-        assert chat.reply.endswith("| ['declarative', 'episodic', 'procedural'] | []")
+        assert "| ['declarative', 'episodic', 'procedural'] | " in chat.reply
+        if WHICH == "1.9":
+            assert not chat.reply.endswith(" 0")
 
     def test_also_where_nothing_is_known_of_it(self, http: httpx.Client, somebody: str) -> None:
         old = ({"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."})

@@ -143,30 +143,39 @@ def turn_as_left(turn: Turn, changes: JsonObject) -> Turn:
 
 
 def why_of(message: Any) -> JsonObject:
-    """What can be stored of the Cat's account of its reply: the tools that it used and what it recalled. Not stored are
-    the prompts and the replies of the LLM, vectors, and the user's message, which is the one before the reply."""
+    """What can be stored of the Cat's account of its reply: the tools that it used, what it recalled, and the numbers
+    of its requests to models. Not stored are prompts and replies of models, and the user's message, which is the one
+    before the reply."""
     why = getattr(message, "why", None)
+    if why is None:
+        return {}
     stored: JsonObject = {}
-    for name in ("intermediate_steps", "memory"):
+    for name in ("intermediate_steps", "memory", "model_interactions"):
         try:
-            value = json.dumps(getattr(why, name), default=str, allow_nan=False)
+            value = getattr(why, name)
+            if name == "model_interactions":
+                value = [interaction.model_dump(exclude={"prompt", "reply"}) for interaction in value]
+            encoded = json.dumps(value, default=str, allow_nan=False)
         except (AttributeError, TypeError, ValueError, RecursionError):  # plugins may put anything there
             continue
-        if len(value) <= MAX_WHY:
-            stored[name] = json.loads(value)
-    memory = stored.get("memory")
-    return stored if stored.get("intermediate_steps") or (isinstance(memory, dict) and any(memory.values())) else {}
+        if len(encoded) <= MAX_WHY:
+            stored[name] = json.loads(encoded)
+    return stored
 
 
 def message_why(input: str, stored: JsonObject) -> Any:
     """The Cat's account of an earlier reply. `input`: the user's message. `stored`: what `why_of` returned."""
     steps = stored.get("intermediate_steps")
     memory = stored.get("memory")
+    interactions = stored.get("model_interactions", ())
     return MessageWhy(
         input=input,
         intermediate_steps=[_step(step) for step in steps] if isinstance(steps, list) else [],
         memory=memory if isinstance(memory, dict) else {kind: [] for kind in ("episodic", "declarative", "procedural")},
-        model_interactions=[],
+        model_interactions=[
+            {**interaction, "prompt": [], "reply": "" if interaction["model_type"] == "llm" else []}
+            for interaction in interactions
+        ],
     )
 
 

@@ -45,7 +45,9 @@ def agent_fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
         reply["output"] = " | ".join(said)
     if cat.working_memory.user_message_json.text == "Why?":
         why = cat.working_memory.history[-2]["why"]
-        reply["output"] = f"{why.input} | {why.intermediate_steps} | {sorted(why.memory)} | {why.model_interactions}"
+        reply["output"] = (
+            f"{why.input} | {why.intermediate_steps} | {sorted(why.memory)} | {len(why.model_interactions)}"
+        )
     if cat.working_memory.user_message_json.text.startswith("Change later: "):
         cat.working_memory.user_message_json.text = "[changed later]"
     return reply
