@@ -124,7 +124,7 @@ async def prepare_generation(
         # `response_format`); others need the instruction as well.
         instructions = (*conversation.instructions, json_instruction(request.format))
         conversation = replace(conversation, instructions=instructions)
-    has_reply_hooks = runtime.host.rewrites_replies()
+    has_reply_hooks = runtime.host.rewrites_replies(request.model)
     run = Run(
         request.model,
         conversation,

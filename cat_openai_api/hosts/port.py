@@ -160,8 +160,8 @@ class Host(ABC):
         """Whether an LLM is configured."""
 
     @abstractmethod
-    def rewrites_replies(self) -> bool:
-        """Whether an active plugin has a hook that may change a finished reply."""
+    def rewrites_replies(self, model: str) -> bool:
+        """Whether an active plugin may change a finished reply of `model`."""
 
     @abstractmethod
     async def supports(self, model: str, capability: Capability) -> bool:

@@ -37,7 +37,7 @@ async def reply_to_message(
         record.details = {"message": {"characters": len(body.text), "turns_before": len(stored.turns)}}
         conversation = Conversation((*turns_before(stored.turns, [turn]), turn))
         run = Run(CAT_MODEL, conversation, person, context, timeout=settings.request_timeout)
-        reply = Reply(run, settings.max_tokens, live=not runtime.host.rewrites_replies(), stream=False)
+        reply = Reply(run, settings.max_tokens, live=not runtime.host.rewrites_replies(CAT_MODEL), stream=False)
         try:
             await reply.wait_for_end()
         finally:

@@ -157,7 +157,7 @@ class Cat1(Host):
     async def has_llm(self) -> bool:
         return not isinstance(CheshireCat()._llm, LLMDefault)
 
-    def rewrites_replies(self) -> bool:
+    def rewrites_replies(self, model: str) -> bool:
         hooks = CheshireCat().mad_hatter.hooks.get("before_cat_sends_message", [])
         return any(hook.plugin_id != "core_plugin" for hook in hooks)
 

@@ -20,13 +20,15 @@ from ..port import Embedder, Host, Run
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
 from .embedder import EmbedderSetting
+from .finish import finishes_by_itself
 from .guest import GuestUser
 from .llm import RunLLM, run_llm
+from .messages import ClientMessage
 from .providers import ModelProviders
 from .settings import CachedSettings
 from .state import messages_with_state, save_state
 from .store import CatDatabase, LegacyKeyValues
-from .stream_listener import StreamListener, join_messages
+from .stream_listener import StreamListener, text_of
 from .tools import ClientTools
 
 if IS_CAT_2 or TYPE_CHECKING:
@@ -99,13 +101,16 @@ class Cat2(Host):
             return await provider.client() is not None
         return provider is not None and not isinstance(provider, DefaultModelProvider)
 
-    def rewrites_replies(self) -> bool:
-        """2.0.22 renamed the hook `after_agent_execution`, and removed `after_{slug}_agent_execution`."""
-        return any(
+    def rewrites_replies(self, model: str) -> bool:
+        """Hooks, the agent and its directives may change a result. 2.0.22 renamed the hook `after_agent_execution`, and
+        removed `after_{slug}_agent_execution`."""
+        has_hook = any(
             name == "after_agent_run" or (name.startswith("after_") and name.endswith("agent_execution"))
             for name, hooks in ccat().mad_hatter.hooks.items()
             if hooks
         )
+        agent_class = ccat().registry.classes["agents"].get(_agent_slug(model))
+        return has_hook or (agent_class is not None and finishes_by_itself(agent_class()))
 
     async def supports(self, model: str, capability: Capability) -> bool:
         """Messages of Cat 2 can hold every kind."""
@@ -120,11 +125,15 @@ class Cat2(Host):
         if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
             instructions.append(json_instruction(run.format))
         client_tools = ClientTools(agent, llm, run.functions)
-        agent.directives = [*agent.directives, self._ClientDirective(instructions, client_tools, self._providers)]
+        listener = StreamListener(agent, channel, llm, include_steps=run.include_steps)
+        agent.directives = [
+            self._DirectivesBegin(listener),
+            *agent.directives,
+            self._ClientDirective(instructions, client_tools, self._providers, listener),
+        ]
         task = Task(messages=await messages_with_state(self.storage, run), stream=live)
-        listener = StreamListener(agent, channel, llm.calls, include_steps=run.include_steps)
 
-        async def run_agent() -> str:
+        async def run_agent() -> list[Any]:
             # A task has a context of its own: user, stream and LLM are set for this run only.
             stream = listener.feed if live else None
             user = run.person.identity
@@ -133,8 +142,9 @@ class Cat2(Host):
             try:
                 with self._providers.stand_ins():
                     result = await agent(task)
-                return join_messages(message.text for message in result.messages if message.role == "assistant")
+                return [message for message in result.messages if not isinstance(message, ClientMessage)]
             finally:
+                listener.end()
                 channel.end()
                 await llm.close()
 
@@ -146,7 +156,7 @@ class Cat2(Host):
                 yield events
             await asyncio.wait([running])
             try:
-                reply = running.result()
+                reply = text_of(running.result())
             except (Exception, asyncio.CancelledError) as error:
                 log.error(f"OpenAI API: the agent {slug} failed: {type(error).__name__}")
                 raise UpstreamError from error
@@ -155,11 +165,14 @@ class Cat2(Host):
         finally:
             channel.close()
             running.cancel()
-            (reply_or_error,) = await asyncio.gather(running, return_exceptions=True)
+            await asyncio.gather(running, return_exceptions=True)
             if run.remember:
-                # Of a reply that was cut the client may have the beginning.
-                text = reply_or_error if isinstance(reply_or_error, str) else channel.text()
-                await save_state(self.storage, run, text, llm.calls.tool_calls(), client_tools.messages)
+                is_complete = not running.cancelled() and running.exception() is None
+                messages = running.result() if is_complete else client_tools.messages
+                received = run.receipt.text() or channel.text()
+                # Of a reply that was cut the client has the beginning.
+                is_known = not is_complete or text_of(messages).strip().startswith(received.strip())
+                await save_state(self.storage, run, received, llm.calls.tool_calls(), messages, is_known=is_known)
 
     async def embedder(self) -> Embedder | None:
         return await self._embedder_setting.embedder()
@@ -177,22 +190,41 @@ class Cat2(Host):
     def log_error(self, message: str) -> None:
         log.error(message)
 
-    # Inside the class, where the Cat's loader does not find it: the loader would offer it to every agent.
+    # Inside the class, where the Cat's loader does not find them: the loader would offer them to every agent.
+    class _DirectivesBegin(Directive):
+        """The first of an agent's directives."""
+
+        slug = "openai_api_begin"
+
+        def __init__(self, listener: StreamListener) -> None:
+            self._listener = listener
+
+        async def start(self, agent: Any) -> None:
+            self._listener.in_directives = True
+
+        step = finish = start
+
     class _ClientDirective(Directive):
-        """What the client adds to an agent: texts behind the agent's system prompt, and functions to its tools."""
+        """The last of an agent's directives: what the client adds to an agent, texts behind the agent's system prompt
+        and functions to its tools."""
 
         slug = "openai_api_client"
 
-        def __init__(self, texts: Sequence[str], tools: ClientTools, providers: ModelProviders) -> None:
+        def __init__(
+            self, texts: Sequence[str], tools: ClientTools, providers: ModelProviders, listener: StreamListener
+        ) -> None:
             self._texts = texts
             self._tools = tools
             self._providers = providers
+            self._listener = listener
 
         async def start(self, agent: Any) -> None:
+            self._listener.in_directives = False
             agent.system_prompt = "\n\n".join(filter(None, [agent.system_prompt, *self._texts]))
             self._tools.add_to_agent()
 
         async def step(self, agent: Any) -> None:
+            self._listener.in_directives = False
             self._tools.before_step()
             self._providers.register()
 

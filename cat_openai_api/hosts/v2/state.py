@@ -24,17 +24,18 @@ if IS_CAT_2 or TYPE_CHECKING:
 
 
 async def save_state(
-    storage: Storage, run: Run, reply: str, calls: Sequence[ToolCall], messages: Sequence[Any]
+    storage: Storage, run: Run, received: str, calls: Sequence[ToolCall], messages: Sequence[Any], *, is_known: bool
 ) -> None:
-    """Store the messages that the run added before the reply, where there are any that the client does not get.
+    """Store the messages that the run added, where there are any that the client does not get.
 
-    `calls`: those of the client's functions. `messages`: all that the run added, the reply included.
+    `received`: the text that the client got. `calls`: those of the client's functions. `messages`: all that the run
+    added, the reply included. `is_known`: whether the client got the text of that reply.
     """
     all_calls = sum(len(message.tool_calls) for message in messages)
-    if len(messages) <= 1 and all_calls == len(calls):
+    if not messages or (len(messages) == 1 and all_calls == len(calls) and is_known):
         return
     dumped = [message.model_dump(mode="json", exclude={"text"}) for message in messages]
-    state = StoredState(reply, call_signatures(calls), dumped)
+    state = StoredState(received, call_signatures(calls), dumped)
     key = transcript_keys(run.person, run.model, run.conversation.turns)[-1]
     with suppress(StorageFailed):
         await storage.update(
