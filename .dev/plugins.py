@@ -57,11 +57,14 @@ TURN_SECONDS = 60
 SHOWN = 300
 """Characters of each side of a difference."""
 
+FAILED = "failed: "
+"""Begins the reply of a turn that failed."""
+
 CHANGING = [
     (re.compile(r"\b\d+ (seconds?|minutes?|hours?) ago|just now", re.IGNORECASE), "<ago>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?"), "<time>"),
     (re.compile(r"\b\d{9,}(\.\d+)?\b"), "<number>"),
-    (re.compile(r"0x[0-9a-f]{6,}"), "<address>"),
+    (re.compile(r"0x[0-9a-f]{6,}|(?<![0-9a-f-])[0-9a-f]{8}(-[0-9a-f-]{27})?(?![0-9a-f])"), "<id>"),
 ]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -80,14 +83,24 @@ class Seen:
 
 @dataclass
 class Result:
-    """`cells`: of the table. `details`: what differs, in words. `notes`: what is no difference but worth knowing."""
+    """`cells`: of the table. `details`: what differs, in words. `notes`: what is no difference but worth knowing.
+    `is_stable`: whether two runs of the Cat's own chat were the same in at least one turn."""
 
     plugin: str
     version: str
     problem: str = ""
+    is_stable: bool = True
     cells: dict[str, int] = field(default_factory=dict)
     details: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """`turns`: what the user says. `settings`: of the plugin; on Cheshire Cat 2 by the slug of the settings."""
+
+    turns: list[str]
+    settings: Json
 
 
 class Conversation:
@@ -246,15 +259,21 @@ def normal(text: str, user: str) -> str:
 class Bench:
     """One plugin beside this one on a Cat."""
 
-    def __init__(self, source: Path, upstream: Upstream, home: Path, turns: list[str], *, install: bool) -> None:
+    def __init__(
+        self, source: Path, upstream: Upstream, home: Path, plan: Plan, beside: list[Path], *, install: bool
+    ) -> None:
         self.source = source
         self.upstream = upstream
-        self.turns = turns
+        self.plan = plan
         self.cat = make_cat(home)
         self.folder = re.sub(r"\W", "_", source.name)
         if self.folder == self.cat.folder:
             self.folder += "_other"
         self.install = install
+        self.beside = [each.name for each in beside if each != source]
+        for each in beside:
+            if each != source:
+                shutil.copytree(each, self.cat.plugins / each.name)
         self.copy()
 
     def copy(self) -> None:
@@ -270,6 +289,8 @@ class Bench:
         self.cat.start(CCAT_API_KEY_WS=KEY).use_llm(self.upstream.base_url)
         self.cat.put_settings(LIKE_SETTINGS).raise_for_status()
         if WHICH != "2":
+            for each in self.beside:
+                self.cat.toggle(each)
             reply = self.cat.http.put(f"/plugins/toggle/{self.folder}", timeout=TURN_SECONDS * 10)
             if reply.is_error:
                 return f"cannot be switched on: {last_error(self.cat.log())}"
@@ -286,11 +307,21 @@ class Bench:
         self.cat.toggle(self.folder)
         self.copy()
         self.cat.toggle(self.folder)
+        self.configure()
         conversation = way(self.cat, model)
         try:
-            return [self.turn(conversation, text) for text in self.turns]
+            return [self.turn(conversation, text) for text in self.plan.turns]
         finally:
             conversation.close()
+
+    def configure(self) -> None:
+        if WHICH == "2":
+            for slug, values in self.plan.settings.items():
+                self.cat.http.put(f"/settings/{slug}", json=values).raise_for_status()
+        elif self.plan.settings:
+            address = f"/plugins/settings/{self.folder}"
+            saved = self.cat.http.get(address).raise_for_status().json()["value"]
+            self.cat.http.put(address, json={**saved, **self.plan.settings}).raise_for_status()
 
     def turn(self, conversation: Conversation, text: str) -> Seen:
         before, log = len(self.upstream.requests()), len(self.cat.log())
@@ -361,7 +392,8 @@ def compare(own: list[Seen], again: list[Seen], other: list[Seen], way: str) -> 
         place = f"turn {number}, {way}"
         if mine.reply != repeated.reply or mine.asked != repeated.asked:
             return
-        if theirs.reply != mine.reply:
+        fail_both = mine.reply.startswith(FAILED) and theirs.reply.startswith(FAILED)
+        if theirs.reply != mine.reply and not fail_both:
             yield way, f"{place}: the reply\n{sides(mine.reply, theirs.reply)}"
         if theirs.asked != mine.asked:
             yield "LLM", f"{place}: what reached the LLM\n{difference(mine.asked, theirs.asked)}"
@@ -395,21 +427,25 @@ def shorten(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
-def turns_for(source: Path, name: str, given: Any) -> list[str]:
-    """Of the option, else of the plugin's folder, else of those that were tried, else the default ones."""
+def plan_for(source: Path, name: str, given: Any) -> Plan:
+    """Of the option, else of the plugin's folder, else of those that were tried, else the default one."""
     own = json.loads(OWN_TURNS.read_text("utf-8"))
-    turns = given.get(source.name) or given.get(name) if isinstance(given, dict) else given
-    if not turns and (source / TURNS_FILE).is_file():
-        turns = json.loads((source / TURNS_FILE).read_text("utf-8"))
-    found = turns or own.get(name) or DEFAULT_TURNS
-    return [turn if isinstance(turn, str) else script(turn["text"], **turn.get("llm", {})) for turn in found]
+    found = given.get(source.name) or given.get(name) if isinstance(given, dict) else given
+    if not found and (source / TURNS_FILE).is_file():
+        found = json.loads((source / TURNS_FILE).read_text("utf-8"))
+    found = found or own.get(name) or DEFAULT_TURNS
+    plan = found if isinstance(found, dict) else {"turns": found}
+    turns = plan.get("turns", DEFAULT_TURNS)
+    texts = [turn if isinstance(turn, str) else script(turn["text"], **turn.get("llm", {})) for turn in turns]
+    return Plan(texts, plan.get("settings", {}))
 
 
-def examine(source: Path, upstream: Upstream, folder: Path, given: Any, *, install: bool) -> Result:
+def examine(source: Path, upstream: Upstream, folder: Path, given: Any, beside: list[Path], *, install: bool) -> Result:
     manifest = json.loads((source / "plugin.json").read_text("utf-8")) if (source / "plugin.json").is_file() else {}
     name = manifest.get("name", source.name)
     result = Result(source.name, str(manifest.get("version", "")))
-    bench = Bench(source, upstream, folder / source.name, turns_for(source, name, given), install=install)
+    plan = plan_for(source, name, given)
+    bench = Bench(source, upstream, folder / source.name, plan, beside, install=install)
     try:
         result.problem = bench.start()
         for model in [] if result.problem else bench.models():
@@ -425,13 +461,14 @@ def compare_model(bench: Bench, model: str, result: Result) -> None:
     seen = {way: bench.run(kind, model) for way, kind in WAYS.items() if way != "message" or model == "cheshire-cat"}
     own, again = seen.pop("own"), seen.pop("own again")
     stable = [mine.reply == other.reply and mine.asked == other.asked for mine, other in zip(own, again, strict=True)]
+    result.is_stable = result.is_stable and stable[:1] == [True]
     if not all(stable):
         result.notes.append(
             f"{model}: not the same twice in the Cat's own chat, from turn {stable.index(False) + 1} on"
         )
     if extra := set().union(*(turn.extra for turn in own)):
         result.notes.append(f"{model}: no place in OpenAI's form for {', '.join(sorted(extra))}")
-    if failed := [number for number, turn in enumerate(own, 1) if turn.reply.startswith("failed: ")]:
+    if failed := [number for number, turn in enumerate(own, 1) if turn.reply.startswith(FAILED)]:
         result.notes.append(f"{model}: fails in the Cat's own chat too, turns {failed}")
     for way, turns in seen.items():
         result.cells.setdefault(way, 0)
@@ -454,6 +491,8 @@ COLUMNS = ("whole", "streamed", "response", "message", "LLM", "steps", "errors")
 def row(result: Result) -> str:
     def cell(column: str) -> str:
         count = result.cells.get(column)
+        if not result.is_stable and not count:
+            return "varies"
         return "same" if count == 0 or (count is None and column in COLUMNS[4:]) else str(count or "-")
 
     head = f"{result.plugin[:31]:31} {result.version[:11]:11}"
@@ -464,7 +503,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a folder of plugins, or of one plugin")
     parser.add_argument("--only", default="", help="plugins whose folder's name contains this")
-    parser.add_argument("--turns", type=Path, help="JSON: a list of turns, or lists by plugin")
+    parser.add_argument("--turns", type=Path, help="JSON: turns, or turns by plugin; see plugin_turns.json")
+    parser.add_argument("--beside", type=Path, action="append", default=[], help="a plugin that others need")
     parser.add_argument("--install", action="store_true", help="let the Cat install what the plugins require")
     parser.add_argument("--keep", type=Path, help="an empty folder for the Cats, which stay there with their logs")
     options = parser.parse_args()
@@ -479,7 +519,8 @@ def main() -> int:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         print(f"{'plugin':31} {'version':11}" + "".join(f" {column:>8}" for column in COLUMNS), flush=True)
         for source in sources:
-            results.append(examine(source, upstream, folder, given, install=options.install))
+            beside = [each.resolve() for each in options.beside]
+            results.append(examine(source, upstream, folder, given, beside, install=options.install))
             print(row(results[-1]), flush=True)
     for result in results:
         for text in [*result.details, *(f"note: {note}" for note in result.notes)]:
