@@ -19,12 +19,15 @@ from ..detect import IS_CAT_2
 from ..port import Embedder, Host, Run
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
+from ..shared.transcript import transcript_keys
+from ..shared.turn_notes import load_turn_notes, save_turn_notes
 from .embedder import EmbedderSetting
 from .finish import finishes_by_itself
 from .guest import GuestUser
 from .llm import RunLLM, run_llm
 from .messages import ClientMessage
 from .providers import ModelProviders
+from .questions import QuestionReader
 from .settings import CachedSettings
 from .state import messages_with_state, save_state
 from .store import CatDatabase, LegacyKeyValues
@@ -121,17 +124,17 @@ class Cat2(Host):
         agent = await ccat().get("agents", slug)
         channel = EventChannel(run)
         llm = RunLLM(run, channel, live=live)
-        instructions = [*run.conversation.instructions]
-        if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
-            instructions.append(json_instruction(run.format))
+        instructions = await _instructions(run, agent)
         client_tools = ClientTools(agent, llm, run.functions)
+        keys = transcript_keys(run.person, run.model, run.conversation.turns)
+        questions = QuestionReader(run, slug, await load_turn_notes(self.storage, run.person, keys))
+        messages = await messages_with_state(self.storage, run, keys, questions.turns())
         listener = StreamListener(agent, channel, llm, include_steps=run.include_steps)
         agent.directives = [
-            self._DirectivesBegin(listener),
+            self._DirectivesBegin(listener, questions),
             *agent.directives,
-            self._ClientDirective(instructions, client_tools, self._providers, listener),
+            self._ClientDirective(instructions, client_tools, self._providers, listener, questions),
         ]
-        task = Task(messages=await messages_with_state(self.storage, run), stream=live)
 
         async def run_agent() -> list[Any]:
             # A task has a context of its own: user, stream and LLM are set for this run only.
@@ -141,7 +144,9 @@ class Cat2(Host):
             run_llm.set(llm)
             try:
                 with self._providers.stand_ins():
-                    result = await agent(task)
+                    await questions.read_earlier(messages)
+                    result = await agent(Task(messages=messages, stream=live))
+                questions.run_ended()
                 return [message for message in result.messages if not isinstance(message, ClientMessage)]
             finally:
                 listener.end()
@@ -168,11 +173,16 @@ class Cat2(Host):
             await asyncio.gather(running, return_exceptions=True)
             if run.remember:
                 is_complete = not running.cancelled() and running.exception() is None
-                messages = running.result() if is_complete else client_tools.messages
-                received = run.receipt.text() or channel.text()
                 # Of a reply that was cut the client has the beginning.
-                is_known = not is_complete or text_of(messages).strip().startswith(received.strip())
-                await save_state(self.storage, run, received, llm.calls.tool_calls(), messages, is_known=is_known)
+                received = run.receipt.text() or channel.text()
+                added = running.result() if is_complete else client_tools.messages
+                is_known = not is_complete or text_of(added).strip().startswith(received.strip())
+                await save_state(self.storage, run, received, llm.calls.tool_calls(), added, is_known=is_known)
+                await self._save_notes(run, questions)
+
+    async def _save_notes(self, run: Run, questions: QuestionReader) -> None:
+        if not await save_turn_notes(self.storage, run.person, questions.new_notes()):
+            log.error("OpenAI API: what plugins made of a message cannot be stored, they read it once more")
 
     async def embedder(self) -> Embedder | None:
         return await self._embedder_setting.embedder()
@@ -196,13 +206,19 @@ class Cat2(Host):
 
         slug = "openai_api_begin"
 
-        def __init__(self, listener: StreamListener) -> None:
+        def __init__(self, listener: StreamListener, questions: QuestionReader) -> None:
             self._listener = listener
+            self._questions = questions
 
         async def start(self, agent: Any) -> None:
+            self._questions.hooks_ended(agent)
             self._listener.in_directives = True
 
-        step = finish = start
+        async def step(self, agent: Any) -> None:
+            self._listener.in_directives = True
+
+        async def finish(self, agent: Any) -> None:
+            self._listener.in_directives = True
 
     class _ClientDirective(Directive):
         """The last of an agent's directives: what the client adds to an agent, texts behind the agent's system prompt
@@ -211,22 +227,38 @@ class Cat2(Host):
         slug = "openai_api_client"
 
         def __init__(
-            self, texts: Sequence[str], tools: ClientTools, providers: ModelProviders, listener: StreamListener
+            self,
+            texts: Sequence[str],
+            tools: ClientTools,
+            providers: ModelProviders,
+            listener: StreamListener,
+            questions: QuestionReader,
         ) -> None:
             self._texts = texts
             self._tools = tools
             self._providers = providers
             self._listener = listener
+            self._questions = questions
 
         async def start(self, agent: Any) -> None:
+            self._questions.directives_started()
             self._listener.in_directives = False
             agent.system_prompt = "\n\n".join(filter(None, [agent.system_prompt, *self._texts]))
             self._tools.add_to_agent()
 
         async def step(self, agent: Any) -> None:
+            self._questions.step_begins()
             self._listener.in_directives = False
             self._tools.before_step()
             self._providers.register()
+
+
+async def _instructions(run: Run, agent: Any) -> list[str]:
+    """The client's, and one for the format of the reply where the LLM's provider has no field for it."""
+    instructions = [*run.conversation.instructions]
+    if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
+        instructions.append(json_instruction(run.format))
+    return instructions
 
 
 async def _provider(agent: Any) -> Any:
