@@ -53,6 +53,11 @@ def mark_all_messages(task: Any) -> Any:
     return task.model_copy(update={"messages": messages}) if any("Mark: " in each.text for each in messages) else None
 
 
+@hook("before_agent_execution")
+def mark_before_2_0_22(task: Any) -> Any:
+    return mark_all_messages.function(task)
+
+
 class Veil(Directive):
     """Hides addresses of the last message at each step, and adds to it what the LLM should know now."""
 
