@@ -103,7 +103,11 @@ def test_a_limit_does_not_keep_a_directive_from_its_edit(cat: Cat) -> None:
 
 def test_what_a_plugin_sends_itself_comes_before_the_reply_in_a_live_stream(cat: Cat) -> None:
     assert catself(cat, "announcing", TWO) == whole(cat, "announcing", TWO) == "one two"
-    assert pieces(cat, "announcing", TWO) == ["Searching", " ...", "\n\none", " two"]
+    cat.put_settings({**UNLIMITED, "show_steps": True}).raise_for_status()
+    assert pieces(cat, "announcing", TWO) == ["Searching", " ...", " Found.", "\n\none", " two"]
+    chat = chat_body(TWO) | {"model": "cheshire-cat:announcing"}
+    message = cat.http.post("/custom/v1/chat/completions", json=chat).json()["choices"][0]["message"]
+    assert message["reasoning_content"] == "A search\n\n"
 
 
 def test_a_reply_that_an_own_loop_changes_is_sent_to_its_end(cat: Cat) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ...domain.events import PluginText, Text
+from ...domain.events import Event, PluginText, Step, Text
 from ..detect import IS_CAT_2
 from ..shared.client_calls import step_for
 from ..shared.event_channel import EventChannel
@@ -19,13 +19,24 @@ PLUGIN_SOURCE = -1
 """Source of the texts that plugins send themselves, without an LLM."""
 
 
+class _Done:
+    """Something to await that has happened."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+NOTHING_TO_WAIT_FOR = _Done()
+
+
 class StreamListener:
     """Puts what the agent streams into the channel of the run.
 
     An agent may send several messages in a run, before and after it uses tools: all of them are its reply. Texts that
     the LLM writes for somebody else are not, and are not sent: those of agents that it calls as tools, of its tools, of
     its directives and of hooks. An agent that has a loop of its own sends its own requests to the LLM: their texts are
-    sent, though the reply need not have them. So are texts that plugins send themselves as AG-UI events.
+    sent, though the reply need not have them. So are texts that plugins send themselves as AG-UI events. The names of
+    AG-UI steps are steps.
 
     `in_directives`: whether a directive of the agent is at work.
     """
@@ -47,9 +58,14 @@ class StreamListener:
         """Nothing is sent any more: tasks that the run has started may outlive it."""
         self._ended = True
 
-    async def feed(self, event: dict[str, Any]) -> None:
-        """The Cat's stream callback. It is called for each AG-UI event, and so for every token."""
-        kind = event["type"]
+    def feed(self, event: Any) -> Awaitable[None]:
+        """The Cat's stream callback. It is called for each AG-UI event, and so for every token.
+
+        No coroutine, as in the Cat's own chat: plugins need not await what it returns, and may send any event.
+        """
+        if not isinstance(event, dict):
+            event = dict(event)
+        kind = event.get("type")
         if kind == agui.EventType.TEXT_MESSAGE_CONTENT:
             source = self._source()
             if source == AGENT_SOURCE:
@@ -58,11 +74,14 @@ class StreamListener:
                     self._message_starts = False
                     delta = _separator(self._channel.last_text(), delta) + delta
                 self._channel.put(Text(delta))
-                await self._channel.wait_for_reader()
-            elif source is not None:
-                self._put_plugin_text(PluginText(event["delta"], source))
-        elif kind == agui.EventType.TEXT_MESSAGE_START and self._source() == AGENT_SOURCE:
-            self._message_starts = True
+                return self._channel.wait_for_reader()
+            if source is not None and event.get("delta"):
+                self._put(PluginText(str(event["delta"]), source))
+        elif kind == agui.EventType.TEXT_MESSAGE_START:
+            self._message_starts = self._message_starts or self._source() == AGENT_SOURCE
+        elif kind == agui.EventType.STEP_STARTED and self._include_steps and not self._ended and event.get("step_name"):
+            self._put(Step(str(event["step_name"])))
+        return NOTHING_TO_WAIT_FOR
 
     def _source(self) -> int | None:
         """That of the text of an event; None for a text that is not sent. This runs for every token."""
@@ -77,14 +96,12 @@ class StreamListener:
             return None if self.in_directives or self._tools_running else AGENT_SOURCE
         return PLUGIN_SOURCE
 
-    def _put_plugin_text(self, text: PluginText) -> None:
+    def _put(self, event: Event) -> None:
         """Plugins may send from a thread with an event loop of its own."""
-        if not text.delta:
-            return
         if asyncio.get_running_loop() is self._loop:
-            self._channel.put(text)
+            self._channel.put(event)
         else:
-            self._loop.call_soon_threadsafe(self._channel.put, text)
+            self._loop.call_soon_threadsafe(self._channel.put, event)
 
     async def _call_tool_with_step(self, call: Any, *args: Any, **kwargs: Any) -> Any:
         if self._include_steps and not self._llm.calls.is_client_function(call.name):

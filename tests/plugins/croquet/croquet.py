@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from cat import Agent, Directive, endpoint, llm, tool
 from cat.ambient import agui_event, call_agent
+from cat.ambient.context_vars import ctx
 from cat.protocols.agui import events
 from cat.types import Message, Task, TaskResult, TextContent
 
@@ -74,7 +75,12 @@ class Flamingo(Directive):
     slug = "flamingo"
 
     async def start(self, agent: Any) -> None:
+        await agui_event(events.StepStartedEvent(step_name="A search", timestamp=int(time.time())))
         await say("Searching", " ...")
+        if stream := ctx().stream:
+            stream({"type": "CUSTOM", "name": "found", "value": 3})
+            stream({"unknown": None})
+            stream(events.TextMessageContentEvent(message_id="croquet", delta=" Found."))
 
 
 class Racer(Directive):
