@@ -71,12 +71,17 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass
 class Seen:
-    """What one turn did. `asked`: the messages of each request to the LLM. `steps`: what the Cat told meanwhile.
-    `extra`: fields of the Cat's own message that OpenAI's form has no place for."""
+    """What one turn did.
+
+    `asked`: the messages of each request to the LLM. `steps`: what the Cat told meanwhile. `tokens`: the text that the
+    Cat streamed in its own chat, also that of plugins. `extra`: fields of the Cat's own message that OpenAI's form has
+    no place for.
+    """
 
     reply: str = ""
     asked: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
+    tokens: str = ""
     errors: Counter[str] = field(default_factory=Counter)
     extra: set[str] = field(default_factory=set)
 
@@ -144,6 +149,7 @@ class OwnChat1(Conversation):
 
     def __init__(self, cat: Cat, model: str) -> None:
         super().__init__(cat, model)
+        self._tokens = ""
         address = f"{cat.url.replace('http', 'ws', 1)}/ws/{self.user}?token={KEY}"
         self._stack = ExitStack()
         self._socket = self._stack.enter_context(connect(address, open_timeout=TURN_SECONDS, max_size=None))
@@ -156,15 +162,19 @@ class OwnChat1(Conversation):
         message = reply.json()
         if "error" in message or "text" not in message:
             return Seen("failed: the Cat's own error", steps=self._told())
-        return Seen(message["text"], steps=self._told(), extra={*message} - self.FIELDS)
+        steps = self._told()
+        return Seen(message["text"], steps=steps, tokens=self._tokens, extra={*message} - self.FIELDS)
 
     def _told(self) -> list[str]:
         told = []
+        self._tokens = ""
         try:
             while True:
                 message = json.loads(self._socket.recv(timeout=0.1))
                 if message["type"] in ("notification", "chat") and message.get("content"):
                     told.append(str(message["content"]))
+                elif message["type"] == "chat_token":
+                    self._tokens += str(message["content"])
         except (TimeoutError, ConnectionClosed):
             return told
 
@@ -335,7 +345,8 @@ class Bench:
         self.wait_until_quiet()
         clean = [normal(asked_text(record["body"]), conversation.user) for record in self.upstream.requests()[before:]]
         errors = Counter(normal(line, conversation.user) for line in error_lines(self.cat.log()[log:]))
-        return Seen(normal(seen.reply, conversation.user), clean, seen.steps, errors, seen.extra)
+        tokens = normal(seen.tokens, conversation.user)
+        return Seen(normal(seen.reply, conversation.user), clean, seen.steps, tokens, errors, seen.extra)
 
     def wait_until_quiet(self) -> None:
         """Until no request of the plugin to the LLM is under way any more."""
@@ -393,7 +404,7 @@ def compare(own: list[Seen], again: list[Seen], other: list[Seen], way: str) -> 
         if mine.reply != repeated.reply or mine.asked != repeated.asked:
             return
         fail_both = mine.reply.startswith(FAILED) and theirs.reply.startswith(FAILED)
-        if theirs.reply != mine.reply and not fail_both:
+        if theirs.reply != mine.reply and not fail_both and not (way == "streamed" and announces(mine, theirs)):
             yield way, f"{place}: the reply\n{sides(mine.reply, theirs.reply)}"
         if theirs.asked != mine.asked:
             yield "LLM", f"{place}: what reached the LLM\n{difference(mine.asked, theirs.asked)}"
@@ -404,6 +415,12 @@ def compare(own: list[Seen], again: list[Seen], other: list[Seen], way: str) -> 
         new_errors = theirs.errors - mine.errors
         if new_errors:
             yield "errors", f"{place}: the Cat's log\n    {shorten('; '.join(new_errors))}"
+
+
+def announces(mine: Seen, theirs: Seen) -> bool:
+    """Whether a stream has texts of plugins before the reply that the Cat's own chat streams as well."""
+    announced = theirs.reply.removesuffix(mine.reply).strip()
+    return theirs.reply.endswith(mine.reply) and announced in mine.tokens
 
 
 def sides(own: str, other: str) -> str:

@@ -10,13 +10,6 @@ from host import ROOT, WHICH
 
 pytestmark = pytest.mark.skipif(WHICH == "double", reason="the double has no web sockets")
 
-SHOUTING = {
-    "2": "from cat import hook\n\n\n@hook('after_agent_run')\ndef shout(result):\n"
-    "    for block in result.messages[-1].content:\n        block.text = block.text.upper()\n",
-    "1.9": "from cat.mad_hatter.decorators import hook\n\n\n@hook\ndef before_cat_sends_message(message, cat):\n"
-    "    message.text = message.text.upper()\n    return message\n",
-}
-
 TELLTALE = {
     "2": "from cat import hook\nfrom cat.ambient.context_vars import ctx\n\n\n@hook('after_agent_run')\n"
     "def tell(result):\n    if ctx().request.url.path.startswith('/custom'):\n"
@@ -29,7 +22,7 @@ LACKING = "import a_package_that_nobody_has\n"
 
 
 def test_the_table_and_the_exit_status_tell_what_differs(tmp_path: Path) -> None:
-    for name, code in (("shouting", SHOUTING[WHICH]), ("telltale", TELLTALE[WHICH]), ("lacking", LACKING)):
+    for name, code in (("telltale", TELLTALE[WHICH]), ("lacking", LACKING)):
         folder = tmp_path / name
         folder.mkdir()
         (folder / f"{name}.py").write_text(code, "utf-8")
@@ -37,10 +30,9 @@ def test_the_table_and_the_exit_status_tell_what_differs(tmp_path: Path) -> None
         (folder / "turns.json").write_text(json.dumps(["Hello!"]), "utf-8")
     command = [sys.executable, ROOT / ".dev" / "plugins.py", tmp_path]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    head, lacking, shouting, telltale, *details = ran.stdout.splitlines()
+    head, lacking, telltale, *details = ran.stdout.splitlines()
     assert head.split()[2:] == ["whole", "streamed", "response", "message", "LLM", "steps", "errors"]
     assert lacking.split() == ["lacking", "7.0.0", "lacks", "a_package_that_nobody_has"]
-    assert shouting.split() == ["shouting", "7.0.0", *["same"] * 7]
     assert telltale.split() == ["telltale", "7.0.0", *["1"] * 4, *["same"] * 3]
     assert "own chat: Hello!" in "\n".join(details)
     assert "API:      Hello! (API)" in "\n".join(details)

@@ -168,6 +168,7 @@ class RunLLM:
                 yield chunk
                 token_source.set(None)
         finally:
+            token_source.set(None)
             await stream.close()
         if last is None:
             raise EmptyLLMReply
