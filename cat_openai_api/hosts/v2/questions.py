@@ -4,7 +4,8 @@ Hooks that run before an agent get all messages of the conversation and may chan
 directives. Many change the last message only, and the client sends the earlier ones again as it sent them first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from ...domain.conversation import Image, Part, Turn
@@ -36,7 +37,8 @@ class QuestionReader:
         self._hooks = _reading_hooks(slug)
         self._notes = notes
         self._new_notes: dict[int, JsonObject] = {}
-        self._sent: list[Any] = []
+        self._sent: list[_Sent] = []
+        self._sent_messages = 0
         self._agent: Any = None
         run.questions.are_read = False
 
@@ -57,31 +59,40 @@ class QuestionReader:
 
         To be called in the task of the run, before the agent. `messages`: of the conversation, changed in place.
         """
-        for place, at in self._places(messages):
+        places = (place for place, turn in enumerate(self._turns) if turn.role == "user")
+        found = (at for at, each in enumerate(messages) if isinstance(each, ClientMessage) and each.role == "user")
+        for place, at in zip(places, [*found], strict=False):
             is_known = self._turns[place].sent_digest or self._notes.question(place) is not None
-            if not self._hooks or place == self._question or is_known:
-                continue
-            task = Task(messages=[_copy(message) for message in messages[max(0, at - BEFORE) : at + 1]], stream=False)
-            length = len(task.messages)
-            for hook in self._hooks:
-                task = await ccat().mad_hatter.execute_hook(hook, task)
-            if len(task.messages) == length:
-                messages[at] = self._note(place, task.messages[-1])
-        self._sent = [*messages]
+            if self._hooks and place != self._question and not is_known:
+                await self._read(place, at, messages)
+            self._sent.append(_Sent(place, at, messages[at]))
+        self._sent_messages = len(messages)
+
+    async def _read(self, place: int, at: int, messages: list[Any]) -> None:
+        task = Task(messages=[_copy(message) for message in messages[max(0, at - BEFORE) : at + 1]], stream=False)
+        length = len(task.messages)
+        for hook in self._hooks:
+            task = await ccat().mad_hatter.execute_hook(hook, task)
+        if len(task.messages) == length:
+            changes = changes_of(self._turns[place], task.messages[-1])
+            self._note(place, changes)
+            messages[at] = message_of(turn_as_left(self._turns[place], changes))
 
     def hooks_ended(self, agent: Any) -> None:
         """The hooks have read the messages of the agent's task."""
         self._agent = agent
-        for place, at in self._places(self._sent):
-            message = self._now(at)
-            if message is None:
+        now = self._agent.task.messages
+        positions = {id(message): at for at, message in enumerate(now)}
+        for sent in self._sent:
+            message = self._now(sent, positions)
+            left = self._run.questions.turns.get(sent.place)
+            if message is None or (left is not None and sent.is_unchanged(message)):
                 continue
-            left = self._run.questions.turns.get(place)
-            if place == self._question or left is None:
-                self._note(place, message)
-            elif left.text in message.text and list(message.content) != blocks_of(left.parts):
+            if sent.place == self._question or left is None:
+                self._note(sent.place, self._changes(sent, message))
+            elif left.text in message.text:
                 # Made again of what had been made of it already. Where a hook removes more than before, that counts.
-                self._put(message, message_of(left))
+                now[positions[id(message)]] = message_of(left)
 
     def directives_started(self) -> None:
         self._read_question(also_added=True)
@@ -103,41 +114,57 @@ class QuestionReader:
         }
 
     def _read_question(self, *, also_added: bool) -> None:
-        for place, at in self._places(self._sent):
-            message = self._now(at)
-            if place == self._question and message is not None:
-                left = self._run.questions.turns.get(place, self._turns[place])
-                if also_added or left.text not in message.text:
-                    self._note(place, message)
         self._run.questions.are_read = True
+        if not self._sent or self._sent[-1].place != self._question:
+            return
+        sent, now = self._sent[-1], self._agent.task.messages
+        message = self._now(sent, {id(message): at for at, message in enumerate(now)})
+        if message is not None:
+            left = self._run.questions.turns.get(self._question, self._turns[self._question])
+            if also_added or left.text not in message.text:
+                self._note(self._question, self._changes(sent, message))
 
-    def _note(self, place: int, message: Any) -> Any:
-        """Note what has been made of a message. Returns the message with it."""
+    def _changes(self, sent: "_Sent", message: Any) -> JsonObject:
+        """Since the client sent it."""
+        turn = self._turns[sent.place]
+        is_as_sent = sent.is_unchanged(message) and sent.place not in self._run.questions.turns
+        return {} if is_as_sent else changes_of(turn, message)
+
+    def _note(self, place: int, changes: JsonObject) -> None:
         turn = self._turns[place]
-        changes = changes_of(turn, message)
         if not turn.sent_digest and changes != self._notes.question(place):
             self._new_notes[place] = changes
-        left = turn_as_left(turn, changes)
-        if changes or turn.sent_digest or place == self._question:
-            self._run.questions.turns[place] = left
-        return message_of(left)
+        if changes or turn.sent_digest or (self._hooks and place == self._question):
+            self._run.questions.turns[place] = turn_as_left(turn, changes)
 
-    def _places(self, messages: Sequence[Any]) -> Iterator[tuple[int, int]]:
-        """The place of each of the user's turns among the turns, and that of its message among the messages."""
-        places = (place for place, turn in enumerate(self._turns) if turn.role == "user")
-        found = (at for at, each in enumerate(messages) if isinstance(each, ClientMessage) and each.role == "user")
-        yield from zip(places, found, strict=False)
-
-    def _now(self, at: int) -> Any:
+    def _now(self, sent: "_Sent", positions: Mapping[int, int]) -> Any:
         """The message of the agent's task that was at that place; None if it is not there any more."""
-        now, sent = self._agent.task.messages, self._sent[at]
-        if any(message is sent for message in now):
-            return sent
-        return now[at] if len(now) == len(self._sent) and now[at].role == "user" else None
+        if id(sent.message) in positions:
+            return sent.message
+        now = self._agent.task.messages
+        return now[sent.at] if len(now) == self._sent_messages and now[sent.at].role == "user" else None
 
-    def _put(self, message: Any, other: Any) -> None:
-        messages = self._agent.task.messages
-        messages[next(at for at, each in enumerate(messages) if each is message)] = other
+
+class _Sent:
+    """A message of the user's as the hooks get it. `place`: of its turn among the turns. `at`: its place among the
+    messages."""
+
+    def __init__(self, place: int, at: int, message: Any) -> None:
+        self.place = place
+        self.at = at
+        self.message = message
+        self._content = _parts_of(message)
+
+    def is_unchanged(self, message: Any) -> bool:
+        """Without comparing what may be large: images are the same objects still."""
+        if message is not self.message:
+            return False
+        return all(mine is now for mine, now in zip_longest(self._content, _parts_of(message), fillvalue=self))
+
+
+def _parts_of(message: Any) -> list[Any]:
+    """The blocks of a message's content, and what is in them."""
+    return [part for block in message.content for part in (block, *vars(block).values())]
 
 
 def changes_of(turn: Turn, message: Any) -> JsonObject:
