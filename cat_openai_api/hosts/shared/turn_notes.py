@@ -102,11 +102,10 @@ def _without_long_texts(reply: StoredState) -> StoredState:
 
 def _shortened(text: str) -> str:
     """A digest in the place of a long text."""
-    return (
-        text
-        if len(text) <= MAX_TEXT
-        else f"sha256:{hashlib.sha256(text.strip().encode('utf-8', 'surrogatepass')).hexdigest()}"
-    )
+    if len(text) <= MAX_TEXT:
+        return text
+    digest = hashlib.sha256(text.strip().encode("utf-8", "surrogatepass"))
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _note(stored: Any) -> TurnNote:
