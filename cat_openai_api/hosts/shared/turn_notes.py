@@ -5,6 +5,7 @@ text. The client sends its own texts again. The notes have what the Cat goes by 
 are: by the digest of the messages so far. They never contain what a plugin has removed from a message.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +21,10 @@ from .transcript import StoredState, add_state, find_state
 
 MAX_KEYS = 2000
 """Of one read, the newest: databases limit the number of values in a statement."""
+
+
+MAX_TEXT = 4_000
+"""Characters of a reply that is noted as it is, as clients may have its beginning only. Others become a digest."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,10 @@ class TurnNotes:
     def reply(self, place: int, turn: Turn) -> StoredState | None:
         """Of the assistant's turn at that place, as the client sends it."""
         note = self._notes.get(self.keys[place])
-        return find_state(note.replies, turn) if note else None
+        if note is None:
+            return None
+        short = replace(turn, parts=(_shortened(turn.text),))
+        return find_state(note.replies, turn) or find_state(note.replies, short)
 
 
 async def load_turn_notes(storage: Storage, person: Person, keys: Sequence[str]) -> TurnNotes:
@@ -74,7 +82,7 @@ async def save_turn_notes(storage: Storage, person: Person, notes: Mapping[str, 
             before = _note(stored)
             replies = list(before.replies)
             for reply in note.replies:
-                replies = add_state(replies, reply)
+                replies = add_state(replies, _without_long_texts(reply))
             question = before.question if note.question is None else note.question
             return asdict(replace(before, question=question, replies=replies))
 
@@ -83,6 +91,21 @@ async def save_turn_notes(storage: Storage, person: Person, notes: Mapping[str, 
         except StorageFailed:
             return False
     return True
+
+
+def _without_long_texts(reply: StoredState) -> StoredState:
+    """The final text is needed only where the client got another one."""
+    if reply.sent is None:
+        return replace(reply, reply=_shortened(reply.reply))
+    return replace(reply, sent=_shortened(reply.sent))
+
+
+def _shortened(text: str) -> str:
+    """A digest in the place of a long text."""
+    if len(text) <= MAX_TEXT:
+        return text
+    digest = hashlib.sha256(text.strip().encode("utf-8", "surrogatepass"))
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _note(stored: Any) -> TurnNote:

@@ -19,7 +19,7 @@ async def how_often(text: str) -> int:
 def before_cat_reads_message(message: Any, cat: Any) -> Any:
     sent = message.text
     readings[sent] += 1
-    message.text = re.sub(r"\w+@\w+\.\w+", "[an address]", sent)
+    message.text = re.sub(r"\b\w{1,20}@\w+\.\w+", "[an address]", sent)
     if sent.startswith("Add: "):
         message.text += f"\n(read {readings[sent]})"
     if message.text.startswith("Another picture: "):
