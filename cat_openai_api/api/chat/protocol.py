@@ -268,6 +268,7 @@ class AssistantReply(WireReply):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
+    annotations: list[JsonObject] = Field(default_factory=list)
     reasoning_content: str | None = Field(None, description="Steps of the Cat, with the setting show_steps.")
     tool_calls: list[ReplyToolCall] | None = None
     function_call: FunctionCall | None = None
@@ -306,6 +307,7 @@ class ChatCompletion(WireReply):
                             "role": "assistant",
                             "content": "A cat without a grin.",
                             "refusal": None,
+                            "annotations": [],
                         },
                         "logprobs": None,
                         "finish_reason": "stop",

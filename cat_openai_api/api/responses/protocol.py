@@ -3,7 +3,6 @@
 Names, defaults and limits are OpenAI's.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
@@ -14,6 +13,7 @@ from ...wire.parameters import (
     MAX_MESSAGES,
     MAX_PARTS,
     MAX_TOOLS,
+    SAMPLING_PARAMETERS,
     FunctionName,
     GenerationParameters,
     InputAudio,
@@ -36,6 +36,21 @@ MetadataName = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
+
+Include: TypeAlias = Literal[
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+
+Phase: TypeAlias = Literal["commentary", "final_answer"]
+
+CacheRetention: TypeAlias = Literal["in_memory", "24h"]
 
 
 class InputText(WireRequest):
@@ -101,6 +116,7 @@ class Message(ItemWithStatus):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     content: Content
+    phase: Phase | None = Field(None, description="Of an assistant's message; the LLM does not get it.")
 
 
 class FunctionCall(ItemWithStatus):
@@ -191,10 +207,21 @@ class JsonSchemaFormat(WireRequest):
 
 class TextOptions(WireRequest):
     format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+ReasoningSummary: TypeAlias = Literal["auto", "concise", "detailed"]
 
 
 class ReasoningOptions(WireRequest):
     effort: ReasoningEffort | None = None
+    summary: ReasoningSummary | None = None
+    generate_summary: ReasoningSummary | None = Field(None, description="Older name of summary.")
+
+
+def _normalize_retention(value: Any) -> Any:
+    """Earlier versions of OpenAI's reference have a hyphen in the name."""
+    return "in_memory" if value == "in-memory" else value
 
 
 class ResponseRequest(GenerationParameters):
@@ -212,6 +239,9 @@ class ResponseRequest(GenerationParameters):
         None, description="False: the response is not stored, and nothing is stored in the Cat's memory."
     )
     max_output_tokens: int | None = Field(None, ge=1)
+    max_tool_calls: int | None = Field(None, ge=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     tools: list[Annotated[FunctionTool, BeforeValidator(check_tool_type)]] | None = Field(None, max_length=MAX_TOOLS)
@@ -220,8 +250,10 @@ class ResponseRequest(GenerationParameters):
     metadata: Annotated[dict[MetadataName, MetadataValue] | None, max_entries(MAX_METADATA, "entries")] = None
     truncation: Literal["auto", "disabled"] | None = None
     safety_identifier: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    prompt_cache_key: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    prompt_cache_retention: Annotated[CacheRetention | None, BeforeValidator(_normalize_retention)] = None
     service_tier: ServiceTier | None = None
-    include: list[str] | None = Field(None, max_length=100)
+    include: list[Include] | None = Field(None, max_length=100)
     background: Unsupported = None
     conversation: Unsupported = None
     prompt: Unsupported = None
@@ -248,8 +280,8 @@ class ResponseRequest(GenerationParameters):
 
     @field_validator("include")
     @classmethod
-    def _check_include(cls, value: list[str] | None) -> list[str] | None:
-        if value and any("logprobs" in name for name in value):
+    def _check_include(cls, value: list[Include] | None) -> list[Include] | None:
+        if value and "message.output_text.logprobs" in value:
             raise_unsupported("logprobs are not supported; leave them out")
         return value
 
@@ -261,14 +293,23 @@ class ResponseRequest(GenerationParameters):
 
     def sampling(self) -> JsonObject:
         """The sampling parameters that are set, by their names in chat completions."""
-        effort = self.reasoning.effort if self.reasoning else None
-        sampling = {"temperature": self.temperature, "top_p": self.top_p, "reasoning_effort": effort}
-        return {name: value for name, value in sampling.items() if value is not None}
+        sampling = self.model_dump(include=SAMPLING_PARAMETERS, exclude_none=True)
+        if self.reasoning and self.reasoning.effort:
+            sampling["reasoning_effort"] = self.reasoning.effort
+        return sampling
 
-    def format_wire(self) -> Mapping[str, Any]:
-        """The format of the reply, as the response object repeats it."""
-        format = self.text.format if self.text else None
-        return format.model_dump(by_alias=True, exclude_unset=True) if format else {"type": "text"}
+    def text_wire(self) -> JsonObject:
+        """The field `text`, as the response object repeats it."""
+        text = self.text or TextOptions()
+        format: JsonObject = text.format.model_dump(by_alias=True) if text.format else {"type": "text"}
+        if isinstance(text.format, JsonSchemaFormat):
+            format["strict"] = bool(text.format.strict)
+        return {"format": format, **({"verbosity": text.verbosity} if text.verbosity else {})}
+
+    def reasoning_wire(self) -> JsonObject:
+        """The field `reasoning`, as the response object repeats it."""
+        reasoning = self.reasoning or ReasoningOptions()
+        return {"effort": reasoning.effort, "summary": reasoning.summary or reasoning.generate_summary}
 
 
 class OutputText(WireReply):
@@ -346,33 +387,44 @@ ResponseStatus: TypeAlias = Literal["in_progress", "completed", "incomplete", "f
 
 
 class ResponseObject(WireReply):
-    """`created_at`: seconds since the epoch."""
+    """All fields that OpenAI and Open Responses publish and that a Cat can fill.
+
+    `created_at`, `completed_at`: seconds since the epoch; the latter only of a completed response. `temperature` and
+    the other numbers: as in the request, or OpenAI's defaults.
+    """
 
     id: str
     object: Literal["response"] = "response"
     created_at: int
+    completed_at: int | None = None
     status: ResponseStatus = "in_progress"
     background: bool = False
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None
+    frequency_penalty: float = 0.0
     max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
     model: str
     output: list[OutputItem] = Field(default_factory=list)
     parallel_tool_calls: bool = True
+    presence_penalty: float = 0.0
     previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: CacheRetention | None = None
     reasoning: JsonObject = Field(default_factory=lambda: {"effort": None, "summary": None})
-    service_tier: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str = "default"
     store: bool = True
-    temperature: float | None = None
+    temperature: float = 1.0
     text: JsonObject = Field(default_factory=lambda: {"format": {"type": "text"}})
     tool_choice: str | JsonObject = "auto"
     tools: list[JsonObject] = Field(default_factory=list)
-    top_p: float | None = None
+    top_logprobs: int = 0
+    top_p: float = 1.0
     truncation: Literal["auto", "disabled"] = "disabled"
     usage: ResponseUsage | None = None
     user: str | None = None
-    safety_identifier: str | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
 
     model_config = ConfigDict(
@@ -381,6 +433,7 @@ class ResponseObject(WireReply):
                 "id": "resp_7f0f3a",
                 "object": "response",
                 "created_at": 1767225600,
+                "completed_at": 1767225601,
                 "status": "completed",
                 "model": "cheshire-cat",
                 "output": [
@@ -404,12 +457,8 @@ class ResponseObject(WireReply):
     )
 
     def wire(self) -> JsonObject:
-        """Without the null fields that OpenAI leaves out; others, such as `error`, OpenAI sends as null."""
-        data = self.model_dump()
-        for name in ("service_tier", "user", "safety_identifier"):
-            if data[name] is None:
-                del data[name]
-        return data
+        """Without `user` where it is null, which OpenAI's document does not allow."""
+        return self.model_dump(exclude={"user"} if self.user is None else None)
 
 
 class DeletedResponse(WireReply):

@@ -50,6 +50,8 @@ INCOMPLETE_REASONS: Mapping[str | None, Literal["max_output_tokens", "content_fi
 }
 """By the finish reason of the reply."""
 
+REPEATED_NUMBERS = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}
+
 CANCEL_TIMEOUT = 5.0
 """Seconds that a cancel request waits for the response to end, which also depends on how fast its client reads."""
 
@@ -232,6 +234,7 @@ class ResponseRenderer(Renderer):
         status: ResponseStatus = "cancelled" if self.response.status == "cancelled" else item_status
         events = self._encoder.finish(item_status)
         self.response.status = status
+        self.response.completed_at = int(time.time()) if status == "completed" else None
         self.response.output = self._encoder.output
         self.response.incomplete_details = IncompleteDetails(reason=reason) if reason else None
         self.response.usage = _wire_usage(await self.usage())
@@ -242,28 +245,33 @@ class ResponseRenderer(Renderer):
 
 
 def _initial_response(body: ResponseRequest, request: GenerationRequest) -> ResponseObject:
-    """The response object without output, with the parameters that it repeats from the request."""
+    """The response object without output, with the parameters that it repeats from the request.
+
+    Numbers that are null in the request get OpenAI's defaults, which are those of `ResponseObject`.
+    """
+    numbers = body.model_dump(include=REPEATED_NUMBERS, exclude_none=True)
     choice = body.tool_choice or "auto"
     return ResponseObject(
         id=request.id,
         created_at=int(time.time()),
         instructions=body.instructions,
         max_output_tokens=body.max_output_tokens,
+        max_tool_calls=body.max_tool_calls,
         model=body.model,
         parallel_tool_calls=body.parallel_tool_calls is not False,
         previous_response_id=body.previous_response_id,
-        reasoning={"effort": body.reasoning.effort if body.reasoning else None, "summary": None},
-        service_tier="default" if body.service_tier else None,
+        prompt_cache_key=body.prompt_cache_key,
+        prompt_cache_retention=body.prompt_cache_retention,
+        reasoning=body.reasoning_wire(),
         store=body.store is not False,
-        temperature=body.temperature,
-        text={"format": body.format_wire()},
+        text=body.text_wire(),
         tool_choice=choice if isinstance(choice, str) else choice.model_dump(),
         tools=[tool.model_dump() for tool in body.tools or []],
-        top_p=body.top_p,
         truncation=body.truncation or "disabled",
         user=body.user,
         safety_identifier=body.safety_identifier,
         metadata=body.metadata or {},
+        **numbers,
     )
 
 
