@@ -19,6 +19,8 @@ from .images import ImageError, download_image, parse_data_uri
 MAX_REMOTE_IMAGES = 10
 """Images with an http(s) URL in one request. They are downloaded concurrently, and each may have 10 MB."""
 
+EMPTY_QUESTION = Turn("user", ("",))
+
 _DATA_URI = re.compile(r"data:[\w.+-]{1,100}/[\w.+-]{1,100}(?:;[\w.+-]{1,100}=[\w.+-]{1,100}){0,10};base64,")
 
 
@@ -136,9 +138,19 @@ class ConversationBuilder:
         _check_base64(path, data[head.end() :])
         return File(data, name or "")
 
-    def build(self, path: str) -> ParsedConversation:
-        """`path`: of the list of messages."""
+    def build(self, path: str, *, ends_with_instructions: bool = False) -> ParsedConversation:
+        """`path`: of the list of messages. `ends_with_instructions`: whether the last message is the system's or the
+        developer's.
+
+        A conversation without a message of the user's gets an empty one, and so does one in which instructions follow
+        the assistant's words: without it the LLM would go on from these.
+        """
         self._check_no_pending_calls(path)
+        last_role = self._turns[-1].role if self._turns else None
+        if last_role is None or (last_role == "assistant" and ends_with_instructions):
+            self._turns.append(EMPTY_QUESTION)
+        elif last_role == "assistant" and not any(turn.role == "user" for turn in self._turns):
+            self._turns.insert(0, EMPTY_QUESTION)
         conversation = Conversation(tuple(self._turns), tuple(self._instructions))
         return ParsedConversation(conversation, self._capabilities, self._remote_images)
 

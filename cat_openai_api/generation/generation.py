@@ -127,6 +127,7 @@ async def prepare_generation(
         functions=request.functions,
         format=request.format,
         remember=request.remember,
+        conversation_only=request.conversation_only,
         timeout=settings.request_timeout,
         include_steps=settings.show_steps,
         cancellation=request.cancellation,

@@ -230,13 +230,6 @@ class ChatCompletionRequest(CompletionParameters):
             raise ValueError(f"send at most {MAX_PARTS} content parts and tool calls in all messages together")
         return messages
 
-    @field_validator("messages")
-    @classmethod
-    def _check_last_message(cls, messages: list[RequestMessage]) -> list[RequestMessage]:
-        if messages[-1].role not in ("user", "tool", "function"):
-            raise ValueError("the last message must have the role user, tool or function")
-        return messages
-
     @field_validator("modalities")
     @classmethod
     def _check_modalities(cls, value: list[str] | None) -> list[str] | None:

@@ -27,8 +27,6 @@ from .protocol import (
 )
 from .protocol import Part as WirePart
 
-LAST_ITEM = "the last item must be a message with the role user, or a function_call_output"
-
 LocatedItem: TypeAlias = tuple[str, Item]
 """The path of an item in the request, and the item."""
 
@@ -42,6 +40,7 @@ def read_items(
     follows it are tool calls and their results.
     """
     reader = _ItemReader(ConversationBuilder(allow_remote_images=allow_remote_images))
+    ends_with_instructions = bool(items) and _has_role(items[-1][1], "system", "developer")
     if last_user_message_only:
         user_indexes = [index for index, (_, item) in enumerate(items) if _has_role(item, "user")]
         recent = items[user_indexes[-1] if user_indexes else 0 :]
@@ -50,7 +49,7 @@ def read_items(
         reader.builder.add_instructions([instructions])
     for path, item in _move_results_to_calls(items):
         reader.read(path, item)
-    return reader.build()
+    return reader.build(ends_with_instructions=ends_with_instructions)
 
 
 def read_functions(body: ResponseRequest) -> Functions | None:
@@ -141,15 +140,10 @@ class _ItemReader:
         elif isinstance(item, Message):
             self.builder.add_instructions(_texts(f"{path}.content", item.content))
 
-    def build(self) -> ParsedConversation:
-        """Raises `InvalidRequest` if the last turn is not the user's or a tool's."""
-        if self._path and not self._calls:
-            raise invalid(self._path, LAST_ITEM)
+    def build(self, *, ends_with_instructions: bool) -> ParsedConversation:
+        """See `ConversationBuilder.build`."""
         self._add_assistant_turn()
-        parsed = self.builder.build("input")
-        if not parsed.conversation.turns:
-            raise invalid("input", LAST_ITEM)
-        return parsed
+        return self.builder.build("input", ends_with_instructions=ends_with_instructions)
 
     def _add_assistant_turn(self) -> None:
         if self._path:

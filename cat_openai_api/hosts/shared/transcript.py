@@ -51,6 +51,17 @@ def transcript_keys(person: Person, model: str, turns: Sequence[Turn]) -> list[s
     return keys
 
 
+def place_of_reply(keys: Sequence[str], turns: Sequence[Turn], reply: str) -> tuple[str, str]:
+    """The key under which the state after `reply` is stored, and the reply as later requests have it: together with
+    the assistant's words that it goes on from.
+
+    `keys`: the `transcript_keys` of `turns`.
+    """
+    if turns and turns[-1].role == "assistant":
+        return keys[-2], turns[-1].text + reply
+    return keys[-1], reply
+
+
 def call_signatures(calls: Iterable[ToolCall]) -> list[Any]:
     """Names and arguments of calls, the same for a client that parses the arguments and writes them anew."""
     return [[call.name, _canonical(call.arguments)] for call in calls]

@@ -17,7 +17,7 @@ from ..detect import IS_CAT_1
 from ..port import Run
 from ..shared.client_calls import ClientCalls, step_for
 from ..shared.event_channel import EventChannel
-from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
+from ..shared.transcript import StoredState, add_state, call_signatures, find_state, place_of_reply, transcript_keys
 from .chat_models import LLMChunk, Parameters, supports_json_format
 from .llm_bridge import AsyncLLMBridge, LLMOfRun, RunEnded, TokenSource, TokenSources
 from .messages import UserTurn, langchain_messages, messages_of
@@ -37,6 +37,9 @@ else:
 PLUGIN_SOURCE = 0
 """Source of the tokens that plugins send without an LLM."""
 
+MAX_QUERY_LENGTH = 2_000
+"""Characters of the text that memories are recalled by where the user said nothing."""
+
 
 class UnknownFunction(Exception):
     """The LLM called a function that it was not offered."""
@@ -48,7 +51,8 @@ class Memory(WorkingMemory):
     history: list[Any] = Field(default_factory=list)
 
     _after_question: list[Any] = PrivateAttr(default_factory=list)
-    """Calls of the client's functions and their results, where the run continues after these."""
+    """Calls of the client's functions and their results, or words of the assistant's, where the run continues after
+    these."""
 
     def update_history(self, message: Any) -> None:
         self.history = [*self.history, message]
@@ -62,7 +66,8 @@ class Memory(WorkingMemory):
 class Session(StrayCat):
     """The conversation is the client's, and events go to `channel` instead of the user's web socket.
 
-    The question of the run is the last turn of the user, also where the client's functions were called after it.
+    The question of the run is the last turn of the user, also where the client's functions were called after it, and
+    where the reply goes on from the assistant's words after it.
     """
 
     def __init__(
@@ -90,10 +95,9 @@ class Session(StrayCat):
 
     def run_pipeline(self) -> Any:
         """In a thread: returns the Cat's message, or a dict for an error."""
-        question = self._turns[self._question] if self._question >= 0 else Turn("user", ())
         try:
             self._restore_state()
-            reply = self.run(UserTurn(question, self.user_id), return_message=True)
+            reply = self.run(UserTurn(self._question_turn, self.user_id), return_message=True)
             self.bridge.check()
         except RunEnded:
             # The client may have the beginning of the reply.
@@ -122,9 +126,13 @@ class Session(StrayCat):
         return End(EARLY_FINISH_REASONS.get(self._finish_reason), total_usage(self._usages), text)
 
     @property
+    def _question_turn(self) -> Turn:
+        return self._turns[self._question] if self._question >= 0 else Turn("user", ())
+
+    @property
     def _continues_turn(self) -> bool:
         """Whether an earlier request began this turn and ended with calls of the client's functions."""
-        return self._question < len(self._turns) - 1
+        return any(turn.role == "tool" for turn in self._turns[self._question + 1 :])
 
     def load_working_memory_from_cache(self) -> None:
         messages = messages_of(self._turns, self.user_id)
@@ -156,13 +164,14 @@ class Session(StrayCat):
             return
         tools_output = self._tools_output() if calls else ""
         if self._run.remember and (state or tools_output or self._has_state):
-            added = StoredState(reply, call_signatures(calls), (state, tools_output))
+            key, whole_reply = place_of_reply(self._keys, self._turns, reply)
+            added = StoredState(whole_reply, call_signatures(calls), (state, tools_output))
 
             def add(stored: Any) -> Any:
                 return [(each.reply, each.called, each.state) for each in add_state(_states(stored), added)]
 
             try:
-                update_cache(self.cache, self._keys[-1], add)
+                update_cache(self.cache, key, add)
             except Exception:  # the storage's own, whichever it is: the client gets the reply all the same
                 log.error("OpenAI API: the working memory cannot be stored, the next turn begins without it")
 
@@ -171,6 +180,12 @@ class Session(StrayCat):
 
     def recall_relevant_memories_to_working_memory(self, query: str | None = None) -> Any:
         self.bridge.check()
+        if self._run.conversation_only:
+            return None
+        if query is None and not any(self._question_turn.parts):
+            query = self._query_without_question()
+            if not query:
+                return None
         result = super().recall_relevant_memories_to_working_memory(query)
         if self.openai_api_tools_output:
             # The Cat's tools have run in this turn.
@@ -179,8 +194,14 @@ class Session(StrayCat):
 
     def _store_user_message_in_episodic_memory(self, user_message_text: str) -> None:
         self.bridge.check()
-        if self._run.remember and not self._continues_turn:
+        if self._run.remember and not self._continues_turn and user_message_text.strip():
             super()._store_user_message_in_episodic_memory(user_message_text)
+
+    def _query_without_question(self) -> str:
+        """What memories are recalled by where the user said nothing: the last words of the conversation, or else the
+        client's instructions. Embedders refuse an empty text, and a very long one."""
+        texts = [*self._run.conversation.instructions, *(turn.text for turn in self._turns)]
+        return next((text for text in reversed(texts) if text.strip()), "")[:MAX_QUERY_LENGTH]
 
     def _StrayCat__send_ws_json(self, data: Any) -> None:
         """All that the Cat and its plugins send, tokens and notifications, passes through here."""

@@ -119,7 +119,7 @@ class Cat2(Host):
         instructions = [*run.conversation.instructions]
         if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
             instructions.append(json_instruction(run.format))
-        client_tools = ClientTools(agent, llm, run.functions)
+        client_tools = ClientTools(agent, llm, run.functions, without_own_tools=run.conversation_only)
         agent.directives = [*agent.directives, self._ClientDirective(instructions, client_tools, self._providers)]
         task = Task(messages=await messages_with_state(self.storage, run), stream=live)
         listener = StreamListener(agent, channel, llm.calls, include_steps=run.include_steps)

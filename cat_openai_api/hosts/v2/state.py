@@ -14,7 +14,7 @@ from ...errors import StorageFailed
 from ..collections import STATES
 from ..detect import IS_CAT_2
 from ..port import Run
-from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
+from ..shared.transcript import StoredState, add_state, call_signatures, find_state, place_of_reply, transcript_keys
 from ..storage import Storage
 from .messages import message_of
 
@@ -34,8 +34,9 @@ async def save_state(
     if len(messages) <= 1 and all_calls == len(calls):
         return
     dumped = [message.model_dump(mode="json", exclude={"text"}) for message in messages]
-    state = StoredState(reply, call_signatures(calls), dumped)
-    key = transcript_keys(run.person, run.model, run.conversation.turns)[-1]
+    turns = run.conversation.turns
+    key, whole_reply = place_of_reply(transcript_keys(run.person, run.model, turns), turns, reply)
+    state = StoredState(whole_reply, call_signatures(calls), dumped)
     with suppress(StorageFailed):
         await storage.update(
             STATES, run.person.key, key, lambda stored: [asdict(each) for each in add_state(_states(stored), state)]
