@@ -181,7 +181,7 @@ def document() -> Document:
 
 @pytest.fixture(scope="session")
 def open_responses() -> OpenResponses:
-    path = Path(os.environ.get("OPENAI_OPENAPI", "")).with_name("open-responses.json")
+    path = Path(os.environ.get("OPENAI_OPENAPI", ".")).parent / "open-responses.json"
     if not path.is_file():
         pytest.skip("no open-responses.json beside the file that OPENAI_OPENAPI names")
     return OpenResponses(path)
@@ -466,6 +466,12 @@ EVERYTHING: Json = {
     "max_output_tokens": 50,
     "temperature": 0.5,
     "top_p": 0.9,
+    "presence_penalty": 0.1,
+    "frequency_penalty": -0.1,
+    "max_tool_calls": 3,
+    "prompt_cache_key": "key",
+    "prompt_cache_retention": "in-memory",
+    "top_logprobs": 0,
     "metadata": {"colour": "red"},
     "reasoning": {"effort": "low", "summary": "auto"},
     "truncation": "auto",
@@ -600,6 +606,88 @@ def test_what_says_that_a_response_is_deleted(http: httpx.Client) -> None:
     made = http.post(RESPONSES, json=RESPONSE_CASES["text"].body()).json()
     reply = http.delete(f"{RESPONSES}/{made['id']}")
     assert reply.json() == {"id": made["id"], "object": "response", "deleted": True}
+
+
+def test_events_of_a_compaction_are_as_published(http: httpx.Client, check_response: Check) -> None:
+    items = [{"role": "user", "content": "We launch on Tuesday."}, {"type": "compaction_trigger"}]
+    told = response_events(http.post(RESPONSES, json={"model": "cheshire-cat", "input": items, "stream": True}))
+    for event in told:
+        check_response("ResponseStreamEvent", event)
+    last = told[-1]["response"]
+    assert kinds_of(last["output"]) == ["compaction"]
+    check_response("Response", http.get(f"{RESPONSES}/{last['id']}").json())
+
+
+@pytest.mark.parametrize("published", ["document", "open_responses"])
+def test_a_compaction_is_as_published(http: httpx.Client, request: pytest.FixtureRequest, published: str) -> None:
+    """The SDK's type has no user's messages, which OpenAI's document has in its example."""
+    items = [{"role": "user", "content": "We launch on Tuesday."}, {"role": "assistant", "content": "Noted."}]
+    compacted = http.post(f"{RESPONSES}/compact", json={"model": "cheshire-cat", "input": items}).json()
+    request.getfixturevalue(published).has("CompactResource", compacted)
+    assert kinds_of(compacted["output"]) == ["message input_text", "compaction"]
+
+
+def test_a_count_of_tokens_is_as_published(http: httpx.Client, document: Document) -> None:
+    counted = http.post(f"{RESPONSES}/input_tokens", json={"model": "cheshire-cat", "input": "Hello!"}).json()
+    document.has("TokenCountsResource", counted)
+
+
+def test_a_cancelled_response_is_as_published(http: httpx.Client, check_response: Check) -> None:
+    body = {"model": "cheshire-cat", "input": script(say=["tick "], repeat=100, delay=0.05), "stream": True}
+    events = []
+    with http.stream("POST", RESPONSES, json=body) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                events.append(json.loads(line.removeprefix("data: ")))
+                if events[-1]["type"] == "response.output_text.delta" and len(events) < 8:
+                    response_id = events[0]["response"]["id"]
+                    check_response("Response", http.get(f"{RESPONSES}/{response_id}").json())
+                    check_response("Response", http.post(f"{RESPONSES}/{response_id}/cancel").json())
+    for event in events:
+        check_response("ResponseStreamEvent", event)
+    assert events[-1]["response"]["status"] == "cancelled"
+    check_response("Response", http.get(f"{RESPONSES}/{events[0]['response']['id']}").json())
+
+
+def test_a_response_repeats_the_parameters(http: httpx.Client) -> None:
+    made = http.post(RESPONSES, json={"model": "cheshire-cat", "input": "x", **EVERYTHING}).json()
+    repeated = {name: value for name, value in EVERYTHING.items() if name not in NOT_REPEATED}
+    assert {name: made[name] for name in repeated} == {
+        **repeated,
+        "service_tier": "default",
+        "prompt_cache_retention": "in_memory",
+        "tools": [{"description": None, "parameters": None, "strict": None, **tool} for tool in EVERYTHING["tools"]],
+    }
+    bare = http.post(RESPONSES, json={"model": "cheshire-cat", "input": "x"}).json()
+    assert {name: bare[name] for name in DEFAULTS} == DEFAULTS
+
+
+NOT_REPEATED = {"include"}
+DEFAULTS = {
+    "background": False,
+    "error": None,
+    "frequency_penalty": 0,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "presence_penalty": 0,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "default",
+    "store": True,
+    "temperature": 1,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1,
+    "truncation": "disabled",
+}
 
 
 RESPONSE_ERRORS: dict[str, tuple[int, str, str, Json]] = {

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
+from ...domain.model_ids import CAT_MODEL
 from ...wire.json import JsonObject
 from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, raise_unsupported
 from ...wire.parameters import (
@@ -31,6 +32,9 @@ from ...wire.parameters import (
 )
 
 MAX_METADATA = 16
+
+MAX_COMPACTION_LENGTH = 20_971_520
+"""Characters."""
 
 MetadataName = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -138,14 +142,40 @@ class Reasoning(ItemWithId):
     type: Literal["reasoning"]
 
 
+class Compaction(ItemWithId):
+    """A summary in the place of older items, as `/v1/responses/compact` makes it. The other types are Codex's; the last
+    one may have no content, and is ignored then."""
+
+    type: Literal["compaction", "compaction_summary", "context_compaction"]
+    encrypted_content: str | None = Field(None, max_length=MAX_COMPACTION_LENGTH)
+
+
+class CompactionTrigger(WireRequest):
+    """As the last item: the response is to be the compaction of the items before it."""
+
+    type: Literal["compaction_trigger"]
+
+
 class ItemReference(WireRequest):
     type: Literal["item_reference"] = "item_reference"
     id: Name
 
 
-Item: TypeAlias = Message | FunctionCall | FunctionCallOutput | Reasoning | ItemReference
+Item: TypeAlias = (
+    Message | FunctionCall | FunctionCallOutput | Reasoning | Compaction | CompactionTrigger | ItemReference
+)
 
-ITEM_TYPES = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
+ITEM_TYPES = (
+    "message",
+    "function_call",
+    "function_call_output",
+    "reasoning",
+    "compaction",
+    "compaction_summary",
+    "context_compaction",
+    "compaction_trigger",
+    "item_reference",
+)
 
 
 def _set_item_type(item: Any) -> Any:
@@ -224,17 +254,31 @@ def _normalize_retention(value: Any) -> Any:
     return "in_memory" if value == "in-memory" else value
 
 
-class ResponseRequest(GenerationParameters):
+class InputFields(WireRequest):
+    """Where the conversation comes from. One of `input` and `previous_response_id` is required."""
+
     input: (
         Annotated[str, StringConstraints(min_length=1)]
         | Annotated[
             list[Annotated[InputItem, BeforeValidator(_set_item_type)]], Field(min_length=1, max_length=MAX_MESSAGES)
         ]
-    )
+        | None
+    ) = None
     instructions: str | None = Field(None, description="Added to the Cat's own prompt, for this response only.")
     previous_response_id: str | None = Field(
         None, max_length=MAX_NAME_LENGTH, description="The response whose conversation is continued."
     )
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _check_number_of_parts(cls, items: Any) -> Any:
+        """Runs before the parts are validated, because Pydantic collects an error for each invalid one."""
+        if count_parts(items, "content", "output") > MAX_PARTS:
+            raise ValueError(f"send at most {MAX_PARTS} content parts in all items together")
+        return items
+
+
+class ResponseRequest(InputFields, GenerationParameters):
     store: bool | None = Field(
         None, description="False: the response is not stored, and nothing is stored in the Cat's memory."
     )
@@ -270,14 +314,6 @@ class ResponseRequest(GenerationParameters):
         }
     )
 
-    @field_validator("input", mode="before")
-    @classmethod
-    def _check_number_of_parts(cls, items: Any) -> Any:
-        """Runs before the parts are validated, because Pydantic collects an error for each invalid one."""
-        if count_parts(items, "content", "output") > MAX_PARTS:
-            raise ValueError(f"send at most {MAX_PARTS} content parts in all items together")
-        return items
-
     @field_validator("include")
     @classmethod
     def _check_include(cls, value: list[Include] | None) -> list[Include] | None:
@@ -310,6 +346,35 @@ class ResponseRequest(GenerationParameters):
         """The field `reasoning`, as the response object repeats it."""
         reasoning = self.reasoning or ReasoningOptions()
         return {"effort": reasoning.effort, "summary": reasoning.summary or reasoning.generate_summary}
+
+
+class InputTokensRequest(ResponseRequest):
+    """What a response would be generated from. The other fields of a request for a response are accepted, too."""
+
+    model: Annotated[Name, BeforeValidator(lambda value: CAT_MODEL if value is None else value)] = CAT_MODEL
+
+    model_config = ConfigDict(json_schema_extra={"example": {"model": "cheshire-cat", "input": "Who are you?"}})
+
+
+class CompactRequest(InputFields):
+    model: Name
+    user: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    safety_identifier: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    prompt_cache_key: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    prompt_cache_retention: Annotated[CacheRetention | None, BeforeValidator(_normalize_retention)] = None
+    service_tier: ServiceTier | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "cheshire-cat",
+                "input": [
+                    {"role": "user", "content": "We launch on Tuesday."},
+                    {"role": "assistant", "content": "Noted: the launch is on Tuesday."},
+                ],
+            }
+        }
+    )
 
 
 class OutputText(WireReply):
@@ -354,7 +419,13 @@ class OutputReasoning(WireReply):
     summary: list[SummaryText]
 
 
-OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputReasoning
+class OutputCompaction(WireReply):
+    type: Literal["compaction"] = "compaction"
+    id: str
+    encrypted_content: str
+
+
+OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputReasoning | OutputCompaction
 
 
 class InputTokensDetails(WireReply):
@@ -459,6 +530,50 @@ class ResponseObject(WireReply):
     def wire(self) -> JsonObject:
         """Without `user` where it is null, which OpenAI's document does not allow."""
         return self.model_dump(exclude={"user"} if self.user is None else None)
+
+
+class CompactedResponse(WireReply):
+    """`output`: the items that take the place of the conversation. `created_at`: seconds since the epoch."""
+
+    id: str
+    object: Literal["response.compaction"] = "response.compaction"
+    created_at: int
+    output: list[JsonObject]
+    usage: ResponseUsage
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "resp_7f0f3a",
+                "object": "response.compaction",
+                "created_at": 1767225600,
+                "output": [
+                    {
+                        "type": "message",
+                        "id": "msg_7f0f3a",
+                        "status": "completed",
+                        "role": "user",
+                        "content": [{"type": "input_text", "text": "We launch on Tuesday."}],
+                    },
+                    {"type": "compaction", "id": "cmp_7f0f3a", "encrypted_content": "AV9zZWFsZWQ="},
+                ],
+                "usage": {
+                    "input_tokens": 210,
+                    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                    "output_tokens": 30,
+                    "output_tokens_details": {"reasoning_tokens": 0},
+                    "total_tokens": 240,
+                },
+            }
+        }
+    )
+
+
+class InputTokens(WireReply):
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int
+
+    model_config = ConfigDict(json_schema_extra={"example": {"object": "response.input_tokens", "input_tokens": 21}})
 
 
 class DeletedResponse(WireReply):

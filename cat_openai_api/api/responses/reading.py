@@ -11,6 +11,7 @@ from ...wire.json import JsonObject
 from ...wire.parameters import JsonObjectFormat, RefusalPart, check_function_name
 from .protocol import (
     AllowedTools,
+    Compaction,
     Content,
     FunctionCall,
     FunctionCallOutput,
@@ -178,21 +179,43 @@ def _texts(path: str, content: Content) -> list[str]:
     return texts
 
 
+def text_of(content: Content) -> str:
+    """The text of the content, with a note in the place of each image, file and audio."""
+    if isinstance(content, str):
+        return content
+    return "".join(
+        f"[{part.type}]" if isinstance(part, InputImage | InputFile | InputAudioPart) else _text(part)
+        for part in content
+    )
+
+
 def _text(part: TextPart) -> str:
     return part.refusal if isinstance(part, RefusalPart) else part.text
 
 
-ID_PREFIXES = {"message": "msg_", "function_call": "fc_", "function_call_output": "fco_", "reasoning": "rs_"}
+ID_PREFIXES = {
+    "message": "msg_",
+    "function_call": "fc_",
+    "function_call_output": "fco_",
+    "reasoning": "rs_",
+    "compaction": "cmp_",
+}
 
 
 def list_item(item: Item) -> JsonObject:
     """The item as OpenAI lists it: with an id and a status, and its content as parts."""
     wire = item.model_dump(exclude_none=True)
-    wire["id"] = wire.get("id") or new_id(ID_PREFIXES[item.type])
+    if isinstance(item, Compaction):
+        wire["type"] = "compaction"
+    wire["id"] = wire.get("id") or new_id(ID_PREFIXES[wire["type"]])
+    if isinstance(item, Compaction):
+        return wire
     if isinstance(item, Reasoning):
         return {**wire, "summary": []}
     wire["status"] = "completed"
     if isinstance(item, Message):
+        if item.role != "assistant":
+            wire.pop("phase", None)
         wire["content"] = [_list_part(part, item.role) for part in _content_parts(item.content)]
     return wire
 
