@@ -17,7 +17,7 @@ rings: list[str] = []
 GRIN = {"type": "function", "function": {"name": "grin", "description": "Grin.", "parameters": {"type": "object"}}}
 
 
-@endpoint.get("/v1/wonderland")
+@endpoint.get("/v1/wonderland", include_in_schema=False)
 async def tea() -> dict[str, str]:
     """Below the path of the plugin's own routes."""
     return {"served": "tea"}
