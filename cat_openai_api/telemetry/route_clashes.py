@@ -113,7 +113,8 @@ def _line(mine: _Route, other: _Route) -> str:
 
 
 def _flat(routes: Sequence[BaseRoute], own: type[APIRoute]) -> Iterator[_Route]:
-    """All routes that have methods and do not yield to others. Current versions of FastAPI keep the routes of an included router in it."""
+    """All routes that have methods and do not yield to others. Current versions of FastAPI keep the routes of an
+    included router in it."""
     contexts = getattr(routing, "iter_route_contexts", None)
     for place, entry in enumerate(routes):
         for route in contexts([entry]) if contexts else [entry]:

@@ -120,7 +120,7 @@ class CompactionRenderer(Renderer):
     async def render(self) -> CompactedResponse:
         reply = self.generation.reply
         await reply.wait_for_end()
-        compaction = _sealed_compaction(reply.text(), self._seal)
+        compaction = _sealed_compaction(reply.final_text(), self._seal)
         return CompactedResponse(
             id=self.generation.request.id,
             created_at=self._created_at,
