@@ -8,7 +8,9 @@ Open Responses, too, when `open-responses.json` lies beside it (its `openapi.jso
 import asyncio
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -601,6 +603,17 @@ def test_what_a_response_answers_is_listed_as_published(http: httpx.Client, chec
     ]
 
 
+def test_the_phase_of_a_message_is_given_back(http: httpx.Client) -> None:
+    items = [
+        {"role": "assistant", "content": "Let me see.", "phase": "commentary"},
+        {"role": "assistant", "content": "Four.", "phase": "final_answer"},
+        {"role": "user", "content": "Sure?", "phase": "final_answer"},
+    ]
+    made = http.post(RESPONSES, json={"model": "cheshire-cat", "input": items}).json()
+    listed = http.get(f"{RESPONSES}/{made['id']}/input_items", params={"order": "asc"}).json()["data"]
+    assert [item.get("phase") for item in listed] == ["commentary", "final_answer", None]
+
+
 def test_what_says_that_a_response_is_deleted(http: httpx.Client) -> None:
     """OpenAI's reference shows it; its document has no schema of it, and the SDK does not read it."""
     made = http.post(RESPONSES, json=RESPONSE_CASES["text"].body()).json()
@@ -662,6 +675,35 @@ def test_a_response_repeats_the_parameters(http: httpx.Client) -> None:
     assert {name: bare[name] for name in DEFAULTS} == DEFAULTS
 
 
+def test_a_response_of_an_earlier_version_is_as_published(http: httpx.Client, cat: Cat, check_response: Check) -> None:
+    """It was stored without some of the fields, and with null for numbers."""
+    body = RESPONSE_CASES["JSON schema"].body()
+    made = http.post(RESPONSES, json=body).json()
+    stored_then = {name: value for name, value in made.items() if name not in NEW_FIELDS}
+    stored_then |= {"temperature": None, "top_p": None, "text": {"format": SCHEMA_FORMAT}}
+    file = "data/core/core.db" if WHICH == "2" else "cat/data/openai_api.db"
+    with closing(sqlite3.connect(cat.home / file)) as database, database:
+        query = "SELECT value FROM openai_api_rows WHERE collection = 'responses' AND key = ?"
+        ((value,),) = database.execute(query, [made["id"]]).fetchall()
+        changed = json.dumps({**json.loads(value), "response": stored_then})
+        database.execute("UPDATE openai_api_rows SET value = ? WHERE key = ?", [changed, made["id"]])
+    read = http.get(f"{RESPONSES}/{made['id']}").json()
+    check_response("Response", read)
+    assert {**read, "completed_at": made["completed_at"]} == made
+    assert read["completed_at"] == made["created_at"]
+
+
+NEW_FIELDS = {
+    "completed_at",
+    "frequency_penalty",
+    "max_tool_calls",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "top_logprobs",
+}
 NOT_REPEATED = {"include"}
 DEFAULTS = {
     "background": False,

@@ -103,6 +103,16 @@ def test_a_greeting_alone_is_gone_on_from(ask: Callable[..., str], upstream: Ups
     assert reached(upstream, tag) == [("user", ""), ("assistant", greeting)]
 
 
+@pytest.mark.parametrize("empty", [{"content": ""}, {"content": None}])
+def test_an_empty_message_of_the_assistants_is_left_out(
+    http: httpx.Client, upstream: Upstream, tag: str, empty: Json
+) -> None:
+    question = user("Hello?", tag=tag, say="Meow.")
+    reply = http.post("/v1/chat/completions", json=body(question, {"role": "assistant", **empty}))
+    assert reply.json()["choices"][0]["message"]["content"] == "Meow."
+    assert reached(upstream, tag) == [("user", question["content"])]
+
+
 def test_calls_without_results_are_still_refused(http: httpx.Client) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     reply = http.post(

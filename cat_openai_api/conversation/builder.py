@@ -146,6 +146,9 @@ class ConversationBuilder:
         the assistant's words: without it the LLM would go on from these.
         """
         self._check_no_pending_calls(path)
+        if self._turns and self._turns[-1].role == "assistant" and not self._turns[-1].text:
+            # Some clients end with the message that they are about to fill in.
+            del self._turns[-1]
         last_role = self._turns[-1].role if self._turns else None
         if last_role is None or (last_role == "assistant" and ends_with_instructions):
             self._turns.append(EMPTY_QUESTION)
