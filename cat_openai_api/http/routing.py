@@ -167,7 +167,7 @@ def _has_other_route(scope: Scope) -> bool:
     nobodys = {**scope, "path": NOBODYS_PATH}
     return any(
         route.matches({**scope})[0] is not Match.NONE and route.matches({**nobodys})[0] is Match.NONE
-        for route in runtime.host.routes()
+        for route in scope["app"].router.routes
     )
 
 
