@@ -7,7 +7,6 @@ When the plugin is switched off and on, the Cat removes its modules from `sys.mo
 `from package import module` then finds the old module. So the plugin imports names only, never modules.
 """
 
-import re
 import sys
 import typing
 from collections.abc import Callable, Coroutine
@@ -35,6 +34,7 @@ from .request import CONTEXT, ApiRequest, RequestContext
 
 PREFIX = "/custom"
 
+VERSION = f"{PREFIX}/v1"
 
 LEFT_TO_OTHERS = "openai_api_left_to_others"
 """Key of the scope of a request that a route of this plugin leaves to other routes."""
@@ -47,8 +47,7 @@ class ApiRoute(APIRoute):
     of the body, see `decode`. `setting`: the name of the setting that switches the route on; while it is off, requests
     are left to another route that matches them, if there is one. `id_prefix`: with which the ids in the path begin; the
     path does not exist for another method and an id without it, so that a client that looks for an endpoint of that
-    name is told so. `accepts_slash`: whether the path may end with a slash. `yields`: whether every other route that
-    has the path comes first.
+    name is told so. `yields`: whether every other route that has the path comes first.
     """
 
     access: ClassVar[Access | None] = None
@@ -56,7 +55,6 @@ class ApiRoute(APIRoute):
     max_values: ClassVar[int] = MAX_VALUES
     setting: ClassVar[str | None] = None
     id_prefix: ClassVar[str] = ""
-    accepts_slash: ClassVar[bool] = False
     yields: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,11 +68,11 @@ class ApiRoute(APIRoute):
         """
         if LEFT_TO_OTHERS in scope or getattr(sys.modules.get(__name__), "ApiRoute", None) is not ApiRoute:
             return Match.NONE, {}
-        if not self.accepts_slash and scope["path"].endswith("/"):
-            # A parameter for the rest of the path would have it.
-            return Match.NONE, {}
         match, child_scope = super().matches(_as_get(scope))
         ids = child_scope.get("path_params", {}).values()
+        if not self.yields and "" in ids:
+            # The path without its last slash is another route's.
+            return Match.NONE, {}
         if match is Match.PARTIAL and not all(str(id).startswith(self.id_prefix) for id in ids):
             return Match.NONE, {}
         return match, child_scope
@@ -127,10 +125,10 @@ class ApiRoute(APIRoute):
 class UnknownPathRoute(ApiRoute):
     """The paths below its own that no other route of the application has, for any method.
 
-    A path with slashes too many is handled as the path without them.
+    A path with a slash at its end, or with two after the version, is handled as the path without: base URLs of clients
+    end with a slash or not.
     """
 
-    accepts_slash = True
     yields = True
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -142,11 +140,10 @@ class UnknownPathRoute(ApiRoute):
         return match, child_scope
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = re.sub("//+", "/", scope["path"]).rstrip("/")
-        if path not in (scope["path"], f"{PREFIX}/v1"):
-            await scope["app"].router(
-                {**_unrouted(scope), "path": path, "raw_path": quote(path).encode()}, receive, send
-            )
+        path = scope["path"].removesuffix("/").replace(f"{VERSION}//", f"{VERSION}/", 1)
+        if path not in (scope["path"], VERSION) and CORRECTED not in scope:
+            corrected = {"path": path, "raw_path": quote(path).encode(), CORRECTED: True}
+            await scope["app"].router({**_unrouted(scope), **corrected}, receive, send)
             return
         context = RequestContext.create(self.path)
         request = ApiRequest({**scope, CONTEXT: context}, receive)
@@ -156,6 +153,9 @@ class UnknownPathRoute(ApiRoute):
 
 LOOKING_FOR_OTHERS = "openai_api_looking_for_others"
 """Key in the ASGI scope with which the routes of the application are searched for one that has the path."""
+
+CORRECTED = "openai_api_corrected"
+"""Key in the ASGI scope of a request that is handled as one with another path."""
 
 NOBODYS_PATH = "/openai-api/nobody/has/this/path"
 
