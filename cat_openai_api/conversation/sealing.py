@@ -3,23 +3,19 @@
 The key is stored where responses are, so that all Cats on one database share it and it outlives a restart.
 """
 
+import asyncio
 import base64
-import binascii
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from importlib import import_module
 
 from ..domain.people import Person
 from ..hosts.collections import NOBODY, SECRETS
 from ..hosts.port import Host
 from ..packages import ensure_installed
 
-ensure_installed("cryptography", "cryptography>=41")
-
-from cryptography.exceptions import InvalidTag  # noqa: E402
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: E402
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+REQUIREMENT = "cryptography>=41"
+"""Both Cats bring it, with packages that they need for something else."""
 
 KEY_NAME = "sealing"
 
@@ -40,8 +36,12 @@ class Seal:
     """Seals texts for one person and one purpose, with AES-256-GCM."""
 
     def __init__(self, key: bytes, person: Person, purpose: str) -> None:
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  see `REQUIREMENT`
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+        self._invalid_tag = InvalidTag
         self._cipher = AESGCM(key)
-        self._bound_to = f"{purpose}\0{person.key}".encode()
+        self._bound_to = f"{purpose}\0{person.key}".encode("utf-8", "surrogatepass")
 
     def close(self, text: str) -> str:
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -56,11 +56,11 @@ class Seal:
                 raise BrokenSeal
             nonce, encrypted = data[1 : 1 + NONCE_BYTES], data[1 + NONCE_BYTES :]
             return self._cipher.decrypt(nonce, encrypted, self._bound_to).decode("utf-8", "surrogatepass")
-        except (InvalidTag, ValueError, binascii.Error) as error:
+        except (self._invalid_tag, ValueError) as error:
             raise BrokenSeal from error
 
 
-def open_with_any(seals: "Iterable[Seal]", sealed: str) -> str:
+def open_with_any(seals: Iterable[Seal], sealed: str) -> str:
     """The text, sealed with any of `seals`. Raises `BrokenSeal`."""
     for seal in seals:
         try:
@@ -68,6 +68,12 @@ def open_with_any(seals: "Iterable[Seal]", sealed: str) -> str:
         except BrokenSeal:  # noqa: PERF203  of another person: the next one may fit
             continue
     raise BrokenSeal
+
+
+def _import_library() -> None:
+    """To be called in a thread: it takes some tenths of a second, and seconds where the library has to be installed."""
+    ensure_installed("cryptography", REQUIREMENT)
+    import_module("cryptography.hazmat.primitives.ciphers.aead")
 
 
 class Sealing:
@@ -80,6 +86,7 @@ class Sealing:
     async def seal(self, person: Person, purpose: str) -> Seal:
         """Raises `StorageFailed`."""
         if self._key is None:
+            await asyncio.to_thread(_import_library)
             self._key = await self._load_key()
         return Seal(self._key, person, purpose)
 
