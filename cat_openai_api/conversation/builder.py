@@ -29,12 +29,14 @@ class ParsedConversation:
     """The conversation of a request, with the paths that are needed for later errors.
 
     `capabilities`: what the request needs of the LLM, with the path of its first use. `remote_images`: the http(s) URLs
-    of images, with the path of the first use of each.
+    of images, with the path of the first use of each. `ends_with_added_question`: whether the last turn is none of the
+    client's, but an empty message that the Cat is asked with.
     """
 
     conversation: Conversation
     capabilities: dict[Capability, str]
     remote_images: dict[str, str] = field(default_factory=dict)
+    ends_with_added_question: bool = False
 
     async def download_images(self) -> Conversation:
         """The conversation with data URIs in place of http(s) URLs. Raises `InvalidRequest`."""
@@ -75,9 +77,10 @@ class ConversationBuilder:
     def add_instructions(self, texts: Sequence[str]) -> None:
         self._instructions.extend(texts)
 
-    def add_user_turn(self, path: str, parts: Sequence[Part]) -> None:
+    def add_user_turn(self, path: str, parts: Sequence[Part], *, sent_digest: str = "") -> None:
+        """`sent_digest`: of a stored message, see `Turn`."""
         self._check_no_pending_calls(path)
-        self._turns.append(Turn("user", tuple(parts)))
+        self._turns.append(Turn("user", tuple(parts), sent_digest=sent_digest))
 
     def add_assistant_turn(self, path: str, parts: Sequence[Part], calls: Sequence[ToolCall] = ()) -> None:
         self._check_no_pending_calls(path)
@@ -150,12 +153,13 @@ class ConversationBuilder:
             # Some clients end with the message that they are about to fill in.
             del self._turns[-1]
         last_role = self._turns[-1].role if self._turns else None
-        if last_role is None or (last_role == "assistant" and ends_with_instructions):
+        is_question_added = last_role is None or (last_role == "assistant" and ends_with_instructions)
+        if is_question_added:
             self._turns.append(EMPTY_QUESTION)
         elif last_role == "assistant" and not any(turn.role == "user" for turn in self._turns):
             self._turns.insert(0, EMPTY_QUESTION)
         conversation = Conversation(tuple(self._turns), tuple(self._instructions))
-        return ParsedConversation(conversation, self._capabilities, self._remote_images)
+        return ParsedConversation(conversation, self._capabilities, self._remote_images, is_question_added)
 
     def _check_no_pending_calls(self, path: str) -> None:
         if self._pending_calls:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
+from ...conversation.response_store import StoredItem
 from ...conversation.sealing import BrokenSeal, Seal, open_with_any
 from ...domain.people import Person
 from ...errors import InvalidRequest, invalid
@@ -101,9 +102,19 @@ async def _items_up_to(response_id: str | None, person: Person) -> list[Item]:
         message = f"the response '{response_id[:100]}' does not exist or is no longer stored"
         raise invalid("previous_response_id", message, "previous_response_not_found")
     stored_items = [item for response in chain for item in response.items]
+    digests = {id: digest for response in chain for id, digest in response.digests.items()}
     size = sum(response.size for response in chain)
-    items = await off_loop(size, lambda: _item_list.validate_python(stored_items))
+    items = await off_loop(size, lambda: _read_stored_items(stored_items, digests))
     return [*_without_orphaned_results(items)]
+
+
+def _read_stored_items(stored: list[JsonObject], digests: Mapping[str, str]) -> list[Item]:
+    """`digests`: see `StoredResponse`."""
+    items = _item_list.validate_python(stored)
+    for item in items:
+        if isinstance(item, Message) and item.id:
+            item.set_sent_digest(digests.get(item.id, ""))
+    return items
 
 
 def _without_orphaned_results(items: Sequence[Item]) -> Iterator[Item]:
@@ -123,12 +134,13 @@ async def _resolve_references(items: Sequence[Item], person: Person) -> list[Ite
     return [_resolve_reference(f"input[{index}].id", item, stored) for index, item in enumerate(items)]
 
 
-def _resolve_reference(path: str, item: Item, stored: Mapping[str, JsonObject]) -> Item:
+def _resolve_reference(path: str, item: Item, stored: Mapping[str, StoredItem]) -> Item:
     if not isinstance(item, ItemReference):
         return item
     if item.id not in stored:
         raise invalid(path, f"the item '{item.id[:100]}' does not exist or is no longer stored")
-    return _item_list.validate_python([stored[item.id]])[0]
+    value, digest = stored[item.id]
+    return _read_stored_items([value], {item.id: digest} if digest else {})[0]
 
 
 async def _open_compactions(earlier: Sequence[Item], sent: Sequence[Item], people: Sequence[Person]) -> dict[str, str]:

@@ -5,7 +5,7 @@ Names, defaults and limits are OpenAI's.
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, field_validator
 
 from ...domain.model_ids import CAT_MODEL
 from ...wire.json import JsonObject
@@ -121,6 +121,16 @@ class Message(ItemWithStatus):
     role: Literal["user", "assistant", "system", "developer"]
     content: Content
     phase: Phase | None = Field(None, description="Of an assistant's message; the LLM does not get it.")
+
+    _sent_digest: str = PrivateAttr("")
+
+    @property
+    def sent_digest(self) -> str:
+        """See `Turn`. No field: it is for stored items alone, a client could keep plugins from reading its message."""
+        return self._sent_digest
+
+    def set_sent_digest(self, digest: str) -> None:
+        self._sent_digest = digest
 
 
 class FunctionCall(ItemWithStatus):

@@ -27,7 +27,7 @@ from .protocol import (
     ResponseRequest,
     ResponseStatus,
 )
-from .reading import read_format, read_functions, read_items
+from .reading import input_as_read, read_format, read_functions, read_items
 from .usage import wire_usage
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class ResponseRenderer(Renderer):
         self.reply = self.generation.reply
         self.response = _initial_response(parsed.body, parsed.generation_request)
         self._input = parsed.input
+        self._compacts = parsed.compaction is not None
         self._encoder = CompactionEncoder(parsed.compaction) if parsed.compaction else ResponseEventEncoder()
         self._ended = asyncio.Event()
         runtime.active_responses.add(self.response.id, self)
@@ -196,7 +197,11 @@ class ResponseRenderer(Renderer):
         self.response.usage = wire_usage(await self.usage())
         if self.response.store:
             response = _with_final_text(self.response.wire(), self.reply.final_text())
-            self.response.store = await runtime.responses.save(self.person, response, self._input)
+            # A compaction is made of a transcript of the items, which itself is none of them.
+            input, digests = (self._input, {}) if self._compacts else input_as_read(self._input, self.generation)
+            self.response.store = self.generation.questions.are_read and await runtime.responses.save(
+                self.person, response, input, digests
+            )
         return events
 
 

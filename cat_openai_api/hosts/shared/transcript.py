@@ -24,12 +24,16 @@ class StoredState:
     """The state after a reply.
 
     `reply`: its text, of which the client may have got the beginning only. `called`: the signatures of its calls of
-    the client's functions. `state`: the host's own.
+    the client's functions. `state`: the host's own. `sent`: the text that the client got, where it is another one.
     """
 
     reply: str
     called: list[Any]
     state: Any
+    sent: str | None = None
+
+    def texts(self) -> list[str]:
+        return [text.strip() for text in (self.reply, self.sent) if text is not None]
 
 
 def transcript_keys(person: Person, model: str, turns: Sequence[Turn]) -> list[str]:
@@ -51,15 +55,14 @@ def transcript_keys(person: Person, model: str, turns: Sequence[Turn]) -> list[s
     return keys
 
 
-def place_of_reply(keys: Sequence[str], turns: Sequence[Turn], reply: str) -> tuple[str, str]:
-    """The key under which the state after `reply` is stored, and the reply as later requests have it: together with
-    the assistant's words that it goes on from.
+def words_before_reply(turns: Sequence[Turn]) -> str:
+    """The assistant's words that the reply to `turns` goes on from: later requests have both as one message."""
+    return turns[-1].text if turns and turns[-1].role == "assistant" else ""
 
-    `keys`: the `transcript_keys` of `turns`.
-    """
-    if turns and turns[-1].role == "assistant":
-        return keys[-2], turns[-1].text + reply
-    return keys[-1], reply
+
+def key_of_reply(keys: Sequence[str], turns: Sequence[Turn]) -> str:
+    """The digest of the messages before the reply to `turns`. `keys`: the `transcript_keys` of `turns`."""
+    return keys[-2] if turns and turns[-1].role == "assistant" else keys[-1]
 
 
 def call_signatures(calls: Iterable[ToolCall]) -> list[Any]:
@@ -73,14 +76,15 @@ def find_state(states: Sequence[StoredState], turn: Turn) -> StoredState | None:
     candidates = [state for state in reversed(states) if state.called == called]
     if called:
         return next(iter(candidates), None)
-    whole = (state for state in candidates if state.reply.strip() == text)
-    cut = (state for state in candidates if text and state.reply.strip().startswith(text))
+    whole = (state for state in candidates if text in state.texts())
+    cut = (state for state in candidates if text and any(each.startswith(text) for each in state.texts()))
     return next(whole, None) or next(cut, None)
 
 
 def add_state(states: Sequence[StoredState], state: StoredState) -> list[StoredState]:
     """The states with another one, which replaces that after the same reply."""
-    others = [other for other in states if (other.reply, other.called) != (state.reply, state.called)]
+    replaced = (state.reply, state.called, state.sent)
+    others = [other for other in states if (other.reply, other.called, other.sent) != replaced]
     return [*others, state][-MAX_BRANCHES:]
 
 
