@@ -74,6 +74,7 @@ TWO = script("hi", say=["one", " two"], delay=0.02)
         ("anxious", TWO, "one two", True),
         ("anxious", ASK, "So what.", True),
         ("anxious", ASK_BOTH, "So what.", True),
+        ("ball", script("Wonder: hi", say=["one", " two"], delay=0.02), "one two", True),
         ("racing", script("hi", say=["one", " two"], first_delay=0.1, delay=0.02), "one two", True),
         ("duchess", TWO, "one two", True),
     ],

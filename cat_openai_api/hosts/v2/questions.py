@@ -4,6 +4,7 @@ Hooks that run before an agent get all messages of the conversation and may chan
 directives. Many change the last message only, and the client sends the earlier ones again as it sent them first.
 """
 
+import asyncio
 from collections.abc import Mapping
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,7 @@ class QuestionReader:
     async def _read(self, place: int, at: int, messages: list[Any]) -> None:
         task = Task(messages=[_copy(message) for message in messages[max(0, at - BEFORE) : at + 1]], stream=False)
         length = len(task.messages)
+        await asyncio.sleep(0)  # Hooks need not yield to the event loop, and there may be many messages.
         for hook in self._hooks:
             task = await ccat().mad_hatter.execute_hook(hook, task)
         if len(task.messages) == length:

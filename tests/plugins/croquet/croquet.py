@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any, ClassVar
 
-from cat import Agent, Directive, endpoint, llm, tool
+from cat import Agent, Directive, endpoint, hook, llm, tool
 from cat.ambient import agui_event, call_agent
 from cat.ambient.context_vars import ctx
 from cat.protocols.agui import events
@@ -24,6 +24,18 @@ async def say(*pieces: str) -> None:
     for piece in pieces:
         await agui_event(events.TextMessageContentEvent(message_id="croquet", delta=piece, timestamp=now))
     await agui_event(events.TextMessageEndEvent(message_id="croquet", timestamp=now))
+
+
+@hook("before_agent_run")
+async def wonder(task: Any) -> None:
+    """Asks the LLM about some messages before the agent does."""
+    if task.messages and task.messages[-1].text.startswith("Wonder: "):
+        await llm("", messages=[said("Shall we play?")], stream=True)
+
+
+@hook("before_agent_execution")
+async def wonder_before_2_0_22(task: Any) -> None:
+    await wonder.function(task)
 
 
 class Soldier(Directive):
