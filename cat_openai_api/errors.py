@@ -135,6 +135,16 @@ class ResponseNotFound(ApiError):
         super().__init__(f"The response '{response_id[:100]}' does not exist or is no longer stored.")
 
 
+class NotFound(ApiError):
+    """No route has the path."""
+
+    status = 404
+    code = "not_found"
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"Invalid URL ({method[:20]} {path[:200]}): this API has no such path.")
+
+
 class MethodNotAllowed(ApiError):
     status = 405
     code = "method_not_supported"

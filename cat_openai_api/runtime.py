@@ -11,6 +11,7 @@ from contextvars import Context
 from .access.admission import Admission
 from .conversation.history import ConversationStore
 from .conversation.response_store import ActiveResponses, ResponseStore
+from .conversation.sealing import Sealing
 from .errors import StorageFailed
 from .hosts.current import create_host, when_deactivated
 from .hosts.port import Host
@@ -32,6 +33,7 @@ class Runtime:
         self.conversations = ConversationStore(host)
         self.responses = ResponseStore(host)
         self.active_responses = ActiveResponses()
+        self.sealing = Sealing(host)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 

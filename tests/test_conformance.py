@@ -1,13 +1,16 @@
 """Replies are as OpenAI publishes them, and the libraries that people use read them.
 
-What is published is told twice: by the types of the official SDK, always, and by OpenAI's OpenAPI document when
-`OPENAI_OPENAPI` is the path of one (github.com/openai/openai-openapi).
+What is published is told by the types of the official SDK, always, and by OpenAI's OpenAPI document when
+`OPENAI_OPENAPI` is the path of one (github.com/openai/openai-openapi). Responses are checked against the document of
+Open Responses, too, when `open-responses.json` lies beside it (its `openapi.json`, github.com/openresponses).
 """
 
 import asyncio
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,8 +75,9 @@ def adapter_for(name: str) -> TypeAdapter[Any]:
 MORE_PUBLISHED: dict[str, set[str]] = {
     # The OpenAPI document requires it, the SDK's type has not got it.
     "ResponseFunctionCallArgumentsDoneEvent": {"name"},
-    # OpenAI sends it: in the examples of its reference, and wherever a response is on record.
-    "Response": {"store"},
+    # OpenAI sends the first: in the examples of its reference, and wherever a response is on record. Open Responses
+    # requires the others.
+    "Response": {"store", "frequency_penalty", "presence_penalty"},
 }
 
 
@@ -100,15 +104,63 @@ class Document:
         self._components = as_json_schema(loaded["components"])
 
     def has(self, name: str, value: Any) -> None:
-        if name == "ResponseStreamEvent" and "response" in value and value["response"]["usage"] is None:
-            # Before its end a response has none: the document has no word for that, and OpenAI sends null.
-            value = {**value, "response": {**value["response"]}}
-            del value["response"]["usage"]
+        if name == "ResponseStreamEvent" and "response" in value:
+            value = {**value, "response": without_nulls(value["response"])}
+        if name == "Response":
+            value = without_nulls(value)
+        self.validate(name, value)
+
+    def validate(self, name: str, value: Any) -> None:
         if name not in self._validators:
             schema = {"$ref": f"#/components/schemas/{name}", "components": self._components}
             self._validators[name] = pytest.importorskip("jsonschema").Draft202012Validator(schema)
         problems = [f"{error.json_path}: {error.message}" for error in self._validators[name].iter_errors(value)]
         assert not problems, f"{name}: {problems} in {value}"
+
+
+def without_nulls(response: Json) -> Json:
+    """Without the null fields for which OpenAI's document has no word, and which OpenAI sends all the same: the usage
+    before the end, and the description of a format."""
+    format = response["text"]["format"]
+    if format.get("description", "") is None:
+        format = {name: value for name, value in format.items() if name != "description"}
+    response = {**response, "text": {**response["text"], "format": format}}
+    return {name: value for name, value in response.items() if name != "usage" or value is not None}
+
+
+class OpenResponses(Document):
+    """The document of Open Responses. It says more about responses than OpenAI's, and nothing about anything else."""
+
+    def has(self, name: str, value: Any) -> None:
+        if name == "ResponseStreamEvent":
+            value = {**value, "response": without_schema(value["response"])} if "response" in value else value
+            self.validate(self._event_name(value["type"]), value)
+        elif name == "Response":
+            self.validate("ResponseResource", without_schema(value))
+        elif name == "ResponseItemList":
+            for item in value["data"]:
+                self.validate("ItemField", item)
+        elif name == "CompactResource":
+            self.validate(name, value)
+        else:
+            has_types(name, value)
+
+    def _event_name(self, type: str) -> str:
+        names = (
+            name
+            for name, schema in self._components["schemas"].items()
+            if name.endswith("StreamingEvent") and schema["properties"]["type"]["enum"] == [type]
+        )
+        return next(names)
+
+
+def without_schema(response: Json) -> Json:
+    """The document allows no JSON schema in the format but null, which the types of OpenAI's SDK do not."""
+    format = response["text"]["format"]
+    if format["type"] == "json_schema":
+        assert isinstance(format["schema"], dict)
+        format = {**format, "schema": None}
+    return {**response, "text": {**response["text"], "format": format}}
 
 
 def as_json_schema(node: Any) -> Any:
@@ -129,12 +181,30 @@ def document() -> Document:
     return Document(Path(path))
 
 
+@pytest.fixture(scope="session")
+def open_responses() -> OpenResponses:
+    path = Path(os.environ.get("OPENAI_OPENAPI", ".")).parent / "open-responses.json"
+    if not path.is_file():
+        pytest.skip("no open-responses.json beside the file that OPENAI_OPENAPI names")
+    return OpenResponses(path)
+
+
 @pytest.fixture(params=["the SDK's types", "the OpenAPI document"])
 def check(request: pytest.FixtureRequest) -> Check:
     """`check(name, value)`: the value is what OpenAI publishes under the name."""
     if request.param == "the SDK's types":
         return has_types
     has: Check = request.getfixturevalue("document").has
+    return has
+
+
+@pytest.fixture(params=["the SDK's types", "the OpenAPI document", "Open Responses"])
+def check_response(request: pytest.FixtureRequest) -> Check:
+    """The same for what belongs to responses, which Open Responses publishes as well."""
+    if request.param == "the SDK's types":
+        return has_types
+    fixture = "document" if request.param == "the OpenAPI document" else "open_responses"
+    has: Check = request.getfixturevalue(fixture).has
     return has
 
 
@@ -398,6 +468,12 @@ EVERYTHING: Json = {
     "max_output_tokens": 50,
     "temperature": 0.5,
     "top_p": 0.9,
+    "presence_penalty": 0.1,
+    "frequency_penalty": -0.1,
+    "max_tool_calls": 3,
+    "prompt_cache_key": "key",
+    "prompt_cache_retention": "in-memory",
+    "top_logprobs": 0,
     "metadata": {"colour": "red"},
     "reasoning": {"effort": "low", "summary": "auto"},
     "truncation": "auto",
@@ -457,22 +533,22 @@ def response_events(reply: httpx.Response) -> list[Json]:
     return [json.loads(line) for line in lines]
 
 
-def test_a_response_is_as_published(http: httpx.Client, check: Check, response_case: ResponseCase) -> None:
+def test_a_response_is_as_published(http: httpx.Client, check_response: Check, response_case: ResponseCase) -> None:
     reply = http.post(RESPONSES, json=response_case.body())
     assert reply.status_code == 200, reply.text
     made = reply.json()
-    check("Response", made)
+    check_response("Response", made)
     assert (kinds_of(made["output"]), made["status"]) == (response_case.output, response_case.status)
     if made["store"]:
-        check("Response", http.get(f"{RESPONSES}/{made['id']}", params={"user": made.get("user")}).json())
+        check_response("Response", http.get(f"{RESPONSES}/{made['id']}", params={"user": made.get("user")}).json())
 
 
-def test_each_event_is_as_published(http: httpx.Client, check: Check, response_case: ResponseCase) -> None:
+def test_each_event_is_as_published(http: httpx.Client, check_response: Check, response_case: ResponseCase) -> None:
     reply = http.post(RESPONSES, json=response_case.body(stream=True))
     assert reply.status_code == 200, reply.text
     told = response_events(reply)
     for event in told:
-        check("ResponseStreamEvent", event)
+        check_response("ResponseStreamEvent", event)
     last = told[-1]
     assert last["type"] == f"response.{response_case.status}"
     assert (kinds_of(last["response"]["output"]), last["response"]["status"]) == (
@@ -482,14 +558,14 @@ def test_each_event_is_as_published(http: httpx.Client, check: Check, response_c
 
 
 def test_events_that_tell_of_steps_are_as_published(
-    http: httpx.Client, check: Check, settings: Callable[..., None]
+    http: httpx.Client, check_response: Check, settings: Callable[..., None]
 ) -> None:
     settings(show_steps=True)
     told = response_events(http.post(RESPONSES, json={**asking_the_cats_own_tool(), "stream": True}))
     for event in told:
-        check("ResponseStreamEvent", event)
+        check_response("ResponseStreamEvent", event)
     assert {event["type"] for event in told} >= {"response.reasoning_summary_text.delta"}
-    check("Response", http.post(RESPONSES, json=asking_the_cats_own_tool()).json())
+    check_response("Response", http.post(RESPONSES, json=asking_the_cats_own_tool()).json())
 
 
 def asking_the_cats_own_tool() -> Json:
@@ -500,11 +576,11 @@ def asking_the_cats_own_tool() -> Json:
     return {"model": "cheshire-cat", "input": script("[procedures] ring the bell in wonderland", say=used)}
 
 
-def test_a_failed_response_is_as_published(http: httpx.Client, check: Check) -> None:
+def test_a_failed_response_is_as_published(http: httpx.Client, check_response: Check) -> None:
     body = {"model": "cheshire-cat", "input": script(say=["one ", "two"], break_after=1), "stream": True}
     told = response_events(http.post(RESPONSES, json=body))
     for event in told:
-        check("ResponseStreamEvent", event)
+        check_response("ResponseStreamEvent", event)
     last = told[-1]
     assert last["type"] == "response.failed"
     assert (last["response"]["status"], last["response"]["store"]) == ("failed", False)
@@ -512,10 +588,10 @@ def test_a_failed_response_is_as_published(http: httpx.Client, check: Check) -> 
     assert (message["status"], message["content"][0]["text"]) == ("incomplete", "one ")
 
 
-def test_what_a_response_answers_is_listed_as_published(http: httpx.Client, check: Check) -> None:
+def test_what_a_response_answers_is_listed_as_published(http: httpx.Client, check_response: Check) -> None:
     made = http.post(RESPONSES, json=RESPONSE_CASES["items"].body()).json()
     listed = http.get(f"{RESPONSES}/{made['id']}/input_items", params={"order": "asc"}).json()
-    check("ResponseItemList", listed)
+    check_response("ResponseItemList", listed)
     assert kinds_of(listed["data"]) == [
         "message input_text",
         "message input_image",
@@ -527,11 +603,133 @@ def test_what_a_response_answers_is_listed_as_published(http: httpx.Client, chec
     ]
 
 
+def test_the_phase_of_a_message_is_given_back(http: httpx.Client) -> None:
+    items = [
+        {"role": "assistant", "content": "Let me see.", "phase": "commentary"},
+        {"role": "assistant", "content": "Four.", "phase": "final_answer"},
+        {"role": "user", "content": "Sure?", "phase": "final_answer"},
+    ]
+    made = http.post(RESPONSES, json={"model": "cheshire-cat", "input": items}).json()
+    listed = http.get(f"{RESPONSES}/{made['id']}/input_items", params={"order": "asc"}).json()["data"]
+    assert [item.get("phase") for item in listed] == ["commentary", "final_answer", None]
+
+
 def test_what_says_that_a_response_is_deleted(http: httpx.Client) -> None:
     """OpenAI's reference shows it; its document has no schema of it, and the SDK does not read it."""
     made = http.post(RESPONSES, json=RESPONSE_CASES["text"].body()).json()
     reply = http.delete(f"{RESPONSES}/{made['id']}")
     assert reply.json() == {"id": made["id"], "object": "response", "deleted": True}
+
+
+def test_events_of_a_compaction_are_as_published(http: httpx.Client, check_response: Check) -> None:
+    items = [{"role": "user", "content": "We launch on Tuesday."}, {"type": "compaction_trigger"}]
+    told = response_events(http.post(RESPONSES, json={"model": "cheshire-cat", "input": items, "stream": True}))
+    for event in told:
+        check_response("ResponseStreamEvent", event)
+    last = told[-1]["response"]
+    assert kinds_of(last["output"]) == ["compaction"]
+    check_response("Response", http.get(f"{RESPONSES}/{last['id']}").json())
+
+
+@pytest.mark.parametrize("published", ["document", "open_responses"])
+def test_a_compaction_is_as_published(http: httpx.Client, request: pytest.FixtureRequest, published: str) -> None:
+    """The SDK's type has no user's messages, which OpenAI's document has in its example."""
+    items = [{"role": "user", "content": "We launch on Tuesday."}, {"role": "assistant", "content": "Noted."}]
+    compacted = http.post(f"{RESPONSES}/compact", json={"model": "cheshire-cat", "input": items}).json()
+    request.getfixturevalue(published).has("CompactResource", compacted)
+    assert kinds_of(compacted["output"]) == ["message input_text", "compaction"]
+
+
+def test_a_count_of_tokens_is_as_published(http: httpx.Client, document: Document) -> None:
+    counted = http.post(f"{RESPONSES}/input_tokens", json={"model": "cheshire-cat", "input": "Hello!"}).json()
+    document.has("TokenCountsResource", counted)
+
+
+def test_a_cancelled_response_is_as_published(http: httpx.Client, check_response: Check) -> None:
+    body = {"model": "cheshire-cat", "input": script(say=["tick "], repeat=100, delay=0.05), "stream": True}
+    events = []
+    with http.stream("POST", RESPONSES, json=body) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                events.append(json.loads(line.removeprefix("data: ")))
+                if events[-1]["type"] == "response.output_text.delta" and len(events) < 8:
+                    response_id = events[0]["response"]["id"]
+                    check_response("Response", http.get(f"{RESPONSES}/{response_id}").json())
+                    check_response("Response", http.post(f"{RESPONSES}/{response_id}/cancel").json())
+    for event in events:
+        check_response("ResponseStreamEvent", event)
+    assert events[-1]["response"]["status"] == "cancelled"
+    check_response("Response", http.get(f"{RESPONSES}/{events[0]['response']['id']}").json())
+
+
+def test_a_response_repeats_the_parameters(http: httpx.Client) -> None:
+    made = http.post(RESPONSES, json={"model": "cheshire-cat", "input": "x", **EVERYTHING}).json()
+    repeated = {name: value for name, value in EVERYTHING.items() if name not in NOT_REPEATED}
+    assert {name: made[name] for name in repeated} == {
+        **repeated,
+        "service_tier": "default",
+        "prompt_cache_retention": "in_memory",
+        "tools": [{"description": None, "parameters": None, "strict": None, **tool} for tool in EVERYTHING["tools"]],
+    }
+    bare = http.post(RESPONSES, json={"model": "cheshire-cat", "input": "x"}).json()
+    assert {name: bare[name] for name in DEFAULTS} == DEFAULTS
+
+
+def test_a_response_of_an_earlier_version_is_as_published(http: httpx.Client, cat: Cat, check_response: Check) -> None:
+    """It was stored without some of the fields, and with null for numbers."""
+    body = RESPONSE_CASES["JSON schema"].body()
+    made = http.post(RESPONSES, json=body).json()
+    stored_then = {name: value for name, value in made.items() if name not in NEW_FIELDS}
+    stored_then |= {"temperature": None, "top_p": None, "text": {"format": SCHEMA_FORMAT}}
+    file = "data/core/core.db" if WHICH == "2" else "cat/data/openai_api.db"
+    with closing(sqlite3.connect(cat.home / file)) as database, database:
+        query = "SELECT value FROM openai_api_rows WHERE collection = 'responses' AND key = ?"
+        ((value,),) = database.execute(query, [made["id"]]).fetchall()
+        changed = json.dumps({**json.loads(value), "response": stored_then})
+        database.execute("UPDATE openai_api_rows SET value = ? WHERE key = ?", [changed, made["id"]])
+    read = http.get(f"{RESPONSES}/{made['id']}").json()
+    check_response("Response", read)
+    assert {**read, "completed_at": made["completed_at"]} == made
+    assert read["completed_at"] == made["created_at"]
+
+
+NEW_FIELDS = {
+    "completed_at",
+    "frequency_penalty",
+    "max_tool_calls",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "top_logprobs",
+}
+NOT_REPEATED = {"include"}
+DEFAULTS = {
+    "background": False,
+    "error": None,
+    "frequency_penalty": 0,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "presence_penalty": 0,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "default",
+    "store": True,
+    "temperature": 1,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1,
+    "truncation": "disabled",
+}
 
 
 RESPONSE_ERRORS: dict[str, tuple[int, str, str, Json]] = {

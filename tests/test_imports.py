@@ -143,13 +143,14 @@ STATE = {
 """Objects that change, in modules: the runtime, a lock for calls of pip, and the context variables of a run."""
 
 UNCHANGING = {
-    "cat_openai_api.api.responses.serving._item_list",
+    "cat_openai_api.api.responses.input._item_list",
     "cat_openai_api.conversation.history._turns",
     "cat_openai_api.hosts.current.endpoint",
     "cat_openai_api.http.routing._watch_route",
     "cat_openai_api.http.routing.delete",
     "cat_openai_api.http.routing.get",
     "cat_openai_api.http.routing.post",
+    "cat_openai_api.http.routing.unknown_paths",
     "cat_openai_api.runtime.deactivated",
     "cat_openai_api.tokens.vocabulary.logger",
 }

@@ -23,6 +23,8 @@ ROUTES = {
     ("post", "/custom/v1/completions"),
     ("post", "/custom/v1/embeddings"),
     ("post", "/custom/v1/responses"),
+    ("post", "/custom/v1/responses/input_tokens"),
+    ("post", "/custom/v1/responses/compact"),
     ("get", "/custom/v1/responses/{response_id}"),
     ("delete", "/custom/v1/responses/{response_id}"),
     ("post", "/custom/v1/responses/{response_id}/cancel"),

@@ -330,3 +330,32 @@ class TestOnCheshireCat2:
         http.post(CHAT, json=body(user("And now?", tag=tag, say="ok")) | asked).raise_for_status()
         roles = [message["role"] for message in upstream.wait(tag, count=3)[-1]["body"]["messages"]]
         assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
+
+
+def test_what_is_stored_where_the_system_has_the_last_word(
+    cat: Cat, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+) -> None:
+    """The empty message that the Cat is asked with is none of the client's."""
+    items = [
+        {"role": "user", "content": f"I am {ADDRESS}."},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "developer", "content": script("Say it as a cat.", tag=tag, say="Meow.")},
+    ]
+    request = {"model": "cheshire-cat", "input": items, "user": somebody}
+    made = http.post(RESPONSES, json=request).raise_for_status().json()
+    listed = http.get(f"{RESPONSES}/{made['id']}/input_items", params={"user": somebody}).json()["data"]
+    (question,) = [item for item in listed if item["role"] == "user"]
+    assert question["content"][0]["text"].startswith("I am ")
+    nothing_leaked(cat, upstream, tag)
+    more = {"input": [user("Once more?", tag=tag, say="Meow!")], "previous_response_id": made["id"]}
+    http.post(RESPONSES, json={**request, **more}).raise_for_status()
+    nothing_leaked(cat, upstream, tag)
+
+
+def test_an_address_in_a_conversation_that_is_compacted(
+    cat: Cat, http: httpx.Client, upstream: Upstream, tag: str, somebody: str
+) -> None:
+    items = [{"role": "user", "content": script(f"I am {ADDRESS}.", tag=tag, say="Somebody with an address.")}]
+    request = {"model": "cheshire-cat", "input": items, "user": somebody}
+    http.post(f"{RESPONSES}/compact", json=request).raise_for_status()
+    nothing_leaked(cat, upstream, tag)

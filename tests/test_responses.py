@@ -624,8 +624,6 @@ class TestRefused:
         [
             ({"input": ""}, "input"),
             ({"input": []}, "input"),
-            ({"input": [{"role": "assistant", "content": "x"}]}, "input[0]"),
-            ({"input": [{"role": "system", "content": "x"}]}, "input"),
             ({"input": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]}, "input[0].content[0].type"),
             ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "input[0].call_id"),
             ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": ""}]}, "input"),

@@ -29,7 +29,7 @@ from bridge.cat_openai_api.hosts.v2 import store
 from bridge.cat_openai_api.wire.off_loop import LARGE, off_loop
 from host import WHICH, Cat, make_cat, plugin_zip
 from servers import Postgres, needs_postgres
-from upstream import Upstream
+from upstream import Upstream, text_of
 
 THINGS = Collection("things")
 BRIEF = Collection("brief", lifetime=-1)
@@ -603,12 +603,19 @@ def test_responses_outlive_a_restart(cat: Cat, http: httpx.Client, upstream: Ups
     asked = {"model": "cheshire-cat", "user": somebody}
     question = user("I am Alice.", say="Hello.")["content"]
     made = http.post(RESPONSES_ROUTE, json={**asked, "input": question}).raise_for_status().json()
+    to_compact = user("I am a queen.", say="She is a queen.")["content"]
+    compacted = http.post(f"{RESPONSES_ROUTE}/compact", json={**asked, "input": to_compact}).raise_for_status().json()
     cat.restart()
     assert http.get(f"{RESPONSES_ROUTE}/{made['id']}", params={"user": somebody}).json() == made
     again = user("Who am I?", tag=tag, say="Alice.")["content"]
     continued = {**asked, "input": again, "previous_response_id": made["id"]}
     http.post(RESPONSES_ROUTE, json=continued).raise_for_status()
     assert said_to(upstream, tag) == [("user", "I am Alice."), ("assistant", "Hello."), ("user", "Who am I?")]
+
+    sealed = [compacted["output"][-1], user("Who am I?", tag=f"{tag}2", say="A queen.")]
+    http.post(RESPONSES_ROUTE, json={**asked, "input": sealed}).raise_for_status()
+    (record,) = upstream.wait(f"{tag}2")
+    assert "She is a queen." in text_of(record["body"]["messages"][0])
 
 
 def test_what_earlier_versions_stored_is_found_again(

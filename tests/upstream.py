@@ -1,6 +1,7 @@
 """The upstream LLM of the test suite: an OpenAI-compatible server whose replies are scripted in the requests.
 
-The last message of role "user" carries the script, on a line of its own (see `script`)::
+The last message of role "user" carries the script, on a line of its own; where that message is empty or missing, the
+last message with a script does (see `script`)::
 
     @upstream {"tag": "t1", "turns": [{"tool_calls": [{"name": "clock"}]}, {"say": ["It is ", "5"]}]}
 
@@ -230,6 +231,8 @@ def scripted_turn(body: Json) -> tuple[str | None, Turn]:
     asked = max((at for at, message in enumerate(messages) if message["role"] == "user"), default=None)
     texts = [] if asked is None else message_texts(messages[asked])
     fields = script_in(texts)
+    if fields is None and not any(texts):
+        fields = next(filter(None, (script_in(message_texts(message)) for message in reversed(messages))), None)
     if fields is None:
         return None, improvised(body, "".join(texts), messages[asked:])
     tag = fields.pop("tag", None)

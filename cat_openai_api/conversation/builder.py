@@ -19,6 +19,8 @@ from .images import ImageError, download_image, parse_data_uri
 MAX_REMOTE_IMAGES = 10
 """Images with an http(s) URL in one request. They are downloaded concurrently, and each may have 10 MB."""
 
+EMPTY_QUESTION = Turn("user", ("",))
+
 _DATA_URI = re.compile(r"data:[\w.+-]{1,100}/[\w.+-]{1,100}(?:;[\w.+-]{1,100}=[\w.+-]{1,100}){0,10};base64,")
 
 
@@ -27,12 +29,14 @@ class ParsedConversation:
     """The conversation of a request, with the paths that are needed for later errors.
 
     `capabilities`: what the request needs of the LLM, with the path of its first use. `remote_images`: the http(s) URLs
-    of images, with the path of the first use of each.
+    of images, with the path of the first use of each. `ends_with_added_question`: whether the last turn is none of the
+    client's, but an empty message that the Cat is asked with.
     """
 
     conversation: Conversation
     capabilities: dict[Capability, str]
     remote_images: dict[str, str] = field(default_factory=dict)
+    ends_with_added_question: bool = False
 
     async def download_images(self) -> Conversation:
         """The conversation with data URIs in place of http(s) URLs. Raises `InvalidRequest`."""
@@ -137,11 +141,25 @@ class ConversationBuilder:
         _check_base64(path, data[head.end() :])
         return File(data, name or "")
 
-    def build(self, path: str) -> ParsedConversation:
-        """`path`: of the list of messages."""
+    def build(self, path: str, *, ends_with_instructions: bool = False) -> ParsedConversation:
+        """`path`: of the list of messages. `ends_with_instructions`: whether the last message is the system's or the
+        developer's.
+
+        A conversation without a message of the user's gets an empty one, and so does one in which instructions follow
+        the assistant's words: without it the LLM would go on from these.
+        """
         self._check_no_pending_calls(path)
+        if self._turns and self._turns[-1].role == "assistant" and not self._turns[-1].text:
+            # Some clients end with the message that they are about to fill in.
+            del self._turns[-1]
+        last_role = self._turns[-1].role if self._turns else None
+        is_question_added = last_role is None or (last_role == "assistant" and ends_with_instructions)
+        if is_question_added:
+            self._turns.append(EMPTY_QUESTION)
+        elif last_role == "assistant" and not any(turn.role == "user" for turn in self._turns):
+            self._turns.insert(0, EMPTY_QUESTION)
         conversation = Conversation(tuple(self._turns), tuple(self._instructions))
-        return ParsedConversation(conversation, self._capabilities, self._remote_images)
+        return ParsedConversation(conversation, self._capabilities, self._remote_images, is_question_added)
 
     def _check_no_pending_calls(self, path: str) -> None:
         if self._pending_calls:

@@ -62,7 +62,8 @@ class ConversationStore:
     async def add(self, person: Person, model: str, new_turns: Sequence[Turn], reply: Turn) -> None:
         def with_new_turns(stored: Any) -> Any:
             turns = self._parse(stored or [])
-            return _turns.dump_python(_newest([*turns_before(turns, new_turns), *new_turns, reply]), mode="json")
+            before = turns_before(turns, new_turns)
+            return _turns.dump_python(_newest([*before, *_with_reply(new_turns, reply)]), mode="json")
 
         with suppress(StorageFailed):
             await self._host.storage.update(CONVERSATIONS, person.key, model, with_new_turns)
@@ -90,6 +91,14 @@ def turns_before(stored: Sequence[Turn], new_turns: Sequence[Turn]) -> Sequence[
     if len(new_turns) > 1 and questions and _is_same(stored[questions[-1]], new_turns[0]):
         return stored[: questions[-1]]
     return stored
+
+
+def _with_reply(new_turns: Sequence[Turn], reply: Turn) -> list[Turn]:
+    """The turns with the reply to them, which is one turn with the assistant's words that it goes on from."""
+    *others, last = new_turns
+    if last.role != "assistant":
+        return [*new_turns, reply]
+    return [*others, replace(reply, parts=(*last.parts, *reply.parts))]
 
 
 def _is_same(stored: Turn, new: Turn) -> bool:

@@ -92,9 +92,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation whose last turn is the user's, or a tool's with the result of a call.
+    """A conversation that the Cat is to continue.
 
-    `turns`: oldest first. `instructions`: the texts of all system and developer messages, verbatim and in order.
+    `turns`: oldest first, at least one. The last one is the user's, a tool's with the result of a call, or the
+    assistant's without calls; the reply then goes on from the assistant's words. A user's turn may be empty.
+    `instructions`: the texts of all system and developer messages, verbatim and in order.
     """
 
     turns: tuple[Turn, ...]

@@ -68,8 +68,8 @@ class Generation:
     async def _count_tokens(self) -> Usage:
         """For an LLM that reports no usage or was stopped before its report. Images are not counted."""
         calls = [text for call in self.reply.calls() for text in (call.name, call.arguments)]
-        prompt_texts = _prompt_texts(self.conversation, self.request.functions)
-        prompt = await count_prompt_tokens(prompt_texts, runtime.vocabulary)
+        texts = prompt_texts(self.conversation, self.request.functions)
+        prompt = await count_prompt_tokens(texts, runtime.vocabulary)
         completion = await count_tokens([self.reply.text(), self.reply.refusal(), *calls], runtime.vocabulary)
         return Usage(prompt, completion, prompt + completion)
 
@@ -134,6 +134,7 @@ async def prepare_generation(
         functions=request.functions,
         format=request.format,
         remember=request.remember,
+        conversation_only=request.conversation_only,
         timeout=settings.request_timeout,
         include_steps=settings.show_steps,
         cancellation=request.cancellation,
@@ -149,7 +150,7 @@ async def prepare_generation(
     return Generation(request, conversation, run.questions, reply, record, stored, new_turns)
 
 
-def _prompt_texts(conversation: Conversation, functions: Functions | None) -> list[str]:
+def prompt_texts(conversation: Conversation, functions: Functions | None) -> list[str]:
     """One text for each message, and one for the client's functions."""
     turns = ("".join([turn.text, *(call.name + call.arguments for call in turn.calls)]) for turn in conversation.turns)
     tools = [encode([*functions.tools.values()]).decode()] if functions else []

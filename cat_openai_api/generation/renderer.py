@@ -22,13 +22,16 @@ class Renderer(ABC):
     async def render(self) -> WireReply:
         """The complete response, after the end of all generations. Raises what `Reply.deltas` raises."""
 
-    @abstractmethod
     def events(self, *, live: bool) -> AsyncGenerator[bytes, None]:
-        """The encoded events of a stream. `live`: see `Generation.deltas`. Raises what `Reply.deltas` raises."""
+        """The encoded events of a stream. `live`: see `Generation.deltas`. Raises what `Reply.deltas` raises.
 
-    @abstractmethod
+        A resource without streams does not have this method and the next one.
+        """
+        raise NotImplementedError
+
     def error_events(self, error: ApiError) -> bytes:
         """The encoded events with which a stream ends after an error."""
+        raise NotImplementedError
 
     async def usage(self) -> Usage:
         """The usage of all generations together. It is also set in the request's record."""

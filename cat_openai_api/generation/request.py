@@ -47,6 +47,7 @@ class GenerationRequest:
     stop_sequences: Sequence[str] = ()
     uses_stored_conversation: bool = False
     remember: bool = True
+    conversation_only: bool = False
     cancellation: Cancellation = field(default_factory=Cancellation)
 
 

@@ -14,5 +14,11 @@ TURNS = Collection("turns", lifetime=30 * DAY, max_rows=1000, max_bytes=4_000_00
 """A row for each turn of a conversation, by its transcript key: what the Cat's pipeline made of the user's message, and
 what belongs to the replies to it."""
 
+SECRETS = Collection("secrets")
+"""A row for each key of the plugin's own, by its name. They belong to `NOBODY`."""
+
+NOBODY = ""
+"""The owner of rows that are no person's: people have names of at least one character."""
+
 STATES = Collection("states", lifetime=DAY, max_rows=64, max_bytes=1_000_000)
 """A row for each turn of a conversation, by its transcript key: what the Cat needs beside the messages."""

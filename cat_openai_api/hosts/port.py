@@ -78,10 +78,11 @@ class Run:
     `model`: id of a model that the host listed. `context`: that of the `Caller`. `sampling`: OpenAI's sampling
     parameters that the client set, by OpenAI's names, for the LLM of this run alone and as far as its type takes them.
     `functions`: the client's, offered beside the Cat's own tools. `format`: of the reply, if it is to be JSON.
-    `remember`: false for a run that leaves no trace in the Cat's memory. `timeout`: seconds for the whole run; 0 is no
-    limit. `include_steps`: whether `Step` events are wanted. `receipt`: see `Receipt`; it is complete when the
-    generator of `Host.run` is closed, or resumed after its last event. `questions`: see `Questions`; they are complete
-    when the generator has ended.
+    `remember`: false for a run that leaves no trace in the Cat's memory. `conversation_only`: whether the reply is made
+    of the conversation alone: the Cat's own tools are not offered to the LLM, and nothing is recalled from its memory.
+    `timeout`: seconds for the whole run; 0 is no limit. `include_steps`: whether `Step` events are wanted. `receipt`:
+    see `Receipt`; it is complete when the generator of `Host.run` is closed, or resumed after its last event.
+    `questions`: see `Questions`; they are complete when the generator has ended.
     """
 
     model: str
@@ -92,6 +93,7 @@ class Run:
     functions: Functions | None = None
     format: JsonFormat | None = None
     remember: bool = True
+    conversation_only: bool = False
     timeout: float = 0
     include_steps: bool = False
     cancellation: Cancellation = field(default_factory=Cancellation)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -23,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..access.rate_limiter import DEFAULT_BUCKET
 from ..domain.people import Access
-from ..errors import ErrorReply, HostIncompatible, InternalError, error_for
+from ..errors import ErrorReply, HostIncompatible, InternalError, NotFound, error_for
 from ..hosts.current import OwnMethods, endpoint, watch_routes
 from ..runtime import runtime
 from ..telemetry.record import CLIENT_CLOSED_REQUEST
@@ -33,23 +34,28 @@ from .request import CONTEXT, ApiRequest, RequestContext
 
 PREFIX = "/custom"
 
+VERSION = f"{PREFIX}/v1"
 
 LEFT_TO_OTHERS = "openai_api_left_to_others"
 """Key of the scope of a request that a route of this plugin leaves to other routes."""
 
 
 class ApiRoute(APIRoute):
-    """A route that anybody may call.
+    """A route that anybody may call. A HEAD request is handled as GET; the server leaves the body out.
 
     `access`: the required permission; None where no credentials are needed. `bucket`: of the rate limit. `max_values`:
     of the body, see `decode`. `setting`: the name of the setting that switches the route on; while it is off, requests
-    are left to another route that matches them, if there is one.
+    are left to another route that matches them, if there is one. `id_prefix`: with which the ids in the path begin; the
+    path does not exist for another method and an id without it, so that a client that looks for an endpoint of that
+    name is told so. `yields`: whether every other route that has the path comes first.
     """
 
     access: ClassVar[Access | None] = None
     bucket: ClassVar[str] = DEFAULT_BUCKET
     max_values: ClassVar[int] = MAX_VALUES
     setting: ClassVar[str | None] = None
+    id_prefix: ClassVar[str] = ""
+    yields: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,7 +68,14 @@ class ApiRoute(APIRoute):
         """
         if LEFT_TO_OTHERS in scope or getattr(sys.modules.get(__name__), "ApiRoute", None) is not ApiRoute:
             return Match.NONE, {}
-        return super().matches(scope)
+        match, child_scope = super().matches(_as_get(scope))
+        ids = child_scope.get("path_params", {}).values()
+        if not self.yields and "" in ids:
+            # The path without its last slash is another route's.
+            return Match.NONE, {}
+        if match is Match.PARTIAL and not all(str(id).startswith(self.id_prefix) for id in ids):
+            return Match.NONE, {}
+        return match, child_scope
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, or leave it to a route of another plugin.
@@ -73,7 +86,7 @@ class ApiRoute(APIRoute):
             await scope["app"].router(_for_others(scope), receive, send)
             return
         context = RequestContext.create(self.path)
-        scope = {**scope, CONTEXT: context}
+        scope = {**_as_get(scope), CONTEXT: context}
         send = context.wrap(send)
         try:
             await super().handle(scope, receive, send)
@@ -109,6 +122,59 @@ class ApiRoute(APIRoute):
         return handle_api_request
 
 
+class UnknownPathRoute(ApiRoute):
+    """The paths below its own that no other route of the application has, for any method.
+
+    A path with a slash at its end, or with two after the version, is handled as the path without: base URLs of clients
+    end with a slash or not.
+    """
+
+    yields = True
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope.get(LOOKING_FOR_OTHERS) or scope["type"] != "http":
+            return Match.NONE, {}
+        match, child_scope = super().matches({**scope, "method": "GET"})
+        if match is Match.FULL and _has_other_route(scope):
+            return Match.NONE, {}
+        return match, child_scope
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removesuffix("/").replace(f"{VERSION}//", f"{VERSION}/", 1)
+        if path not in (scope["path"], VERSION) and CORRECTED not in scope:
+            corrected = {"path": path, "raw_path": quote(path).encode(), CORRECTED: True}
+            await scope["app"].router({**_unrouted(scope), **corrected}, receive, send)
+            return
+        context = RequestContext.create(self.path)
+        request = ApiRequest({**scope, CONTEXT: context}, receive)
+        response = error_response(NotFound(scope["method"], path), request)
+        await response(request.scope, receive, context.wrap(send))
+
+
+LOOKING_FOR_OTHERS = "openai_api_looking_for_others"
+"""Key in the ASGI scope with which the routes of the application are searched for one that has the path."""
+
+CORRECTED = "openai_api_corrected"
+"""Key in the ASGI scope of a request that is handled as one with another path."""
+
+NOBODYS_PATH = "/openai-api/nobody/has/this/path"
+
+
+def _has_other_route(scope: Scope) -> bool:
+    """Whether a route of the application other than an `UnknownPathRoute` has the path. Those that have every path do
+    not count: a front end at the root, say."""
+    scope = {**scope, LOOKING_FOR_OTHERS: True}
+    nobodys = {**scope, "path": NOBODYS_PATH}
+    return any(
+        route.matches({**scope})[0] is not Match.NONE and route.matches({**nobodys})[0] is Match.NONE
+        for route in scope["app"].router.routes
+    )
+
+
+def _as_get(scope: Scope) -> Scope:
+    return {**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope
+
+
 class ReadRoute(ApiRoute):
     access = Access.READ
 
@@ -137,15 +203,18 @@ def _route(
     bucket: str = DEFAULT_BUCKET,
     max_values: int = MAX_VALUES,
     setting: str | None = None,
+    id_prefix: str = "",
+    base: type[ApiRoute] | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that registers a function as a route.
 
-    `register`: a method of the Cat's decorator `endpoint`. `access`, `bucket`, `max_values`, `setting`: see `ApiRoute`.
-    `options`: arguments of FastAPI's decorators.
+    `register`: a method of the Cat's decorator `endpoint`. `access`, `bucket`, `max_values`, `setting`, `id_prefix`:
+    see `ApiRoute`. `base`: the class of the route where it is none of `_ROUTES`. `options`: arguments of FastAPI's
+    decorators.
     """
-    base = _ROUTES[access]
-    members = {"bucket": bucket, "max_values": max_values, "setting": setting}
+    base = base or _ROUTES[access]
+    members = {"bucket": bucket, "max_values": max_values, "setting": setting, "id_prefix": id_prefix}
     route_class = type(base.__name__, (base,), members)
     decorate = register(
         path,
@@ -191,6 +260,7 @@ _clear_caches()
 
 
 get = partial(_route, endpoint.get)
+unknown_paths = partial(get, access=None, base=UnknownPathRoute, include_in_schema=False)
 post = partial(_route, endpoint.post)
 delete = partial(_route, endpoint.delete)
 
@@ -219,9 +289,13 @@ def error_response(error: Exception, request: ApiRequest) -> Response:
 
 
 def _for_others(scope: Scope) -> Scope:
+    return {**_unrouted(scope), LEFT_TO_OTHERS: True}
+
+
+def _unrouted(scope: Scope) -> Scope:
     """The scope without what matching a route has added to it: `matches` of Starlette and FastAPI."""
     added = ("endpoint", "path_params", "route", "fastapi")
-    return {**{key: value for key, value in scope.items() if key not in added}, LEFT_TO_OTHERS: True}
+    return {key: value for key, value in scope.items() if key not in added}
 
 
 def _with_json_body(scope: Scope) -> Scope:

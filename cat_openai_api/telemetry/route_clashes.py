@@ -113,7 +113,8 @@ def _line(mine: _Route, other: _Route) -> str:
 
 
 def _flat(routes: Sequence[BaseRoute], own: type[APIRoute]) -> Iterator[_Route]:
-    """All routes that have methods. Current versions of FastAPI keep the routes of an included router in it."""
+    """All routes that have methods and do not yield to others. Current versions of FastAPI keep the routes of an
+    included router in it."""
     contexts = getattr(routing, "iter_route_contexts", None)
     for place, entry in enumerate(routes):
         for route in contexts([entry]) if contexts else [entry]:
@@ -121,5 +122,7 @@ def _flat(routes: Sequence[BaseRoute], own: type[APIRoute]) -> Iterator[_Route]:
             if path and methods and endpoint:
                 original = getattr(route, "original_route", route)
                 module = str(getattr(endpoint, "__module__", "")).removeprefix("cat.plugins.")
+                if getattr(original, "yields", False):
+                    continue
                 setting = getattr(original, "setting", None)
                 yield _Route(place, path, frozenset(methods), module, isinstance(original, own), setting)

@@ -36,7 +36,7 @@ TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
 
 ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-ServiceTier: TypeAlias = Literal["auto", "default", "flex", "scale", "priority"]
+ServiceTier: TypeAlias = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
 
 SAMPLING_PARAMETERS = {
     "temperature",

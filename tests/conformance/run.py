@@ -1,13 +1,16 @@
 """Published suites against an LLM and against a Cat in front of it: which of their tests tell the two apart.
 
     .venv/bin/python -P tests/conformance/run.py --python <another venv>/bin/python [--canary <its cli.js>]
+    .venv/bin/python -P tests/conformance/run.py --open-responses <folder> --bun <bun>
 
 Runs in the environment of the tests (`CAT` says which Cat). The suites are in nobody's way elsewhere:
 
 - LangChain's tests for chat models: `pip install langchain-tests langchain-openai`, and `--python` of that place;
-- CompatCanary's probes: `npm install compatcanary`, and `--canary node_modules/compatcanary/src/cli.js`.
+- CompatCanary's probes: `npm install compatcanary`, and `--canary node_modules/compatcanary/src/cli.js`;
+- the compliance tests of Open Responses: a checkout of its repository in which zod is installed, and bun, which npm
+  has. The LLM has no Responses, so these tests run against the Cat alone.
 
-Exit code 1: a test ends otherwise with the Cat than with its LLM.
+Exit code 1: a test ends otherwise with the Cat than with its LLM, or one of Open Responses does not pass.
 """
 
 import argparse
@@ -89,15 +92,29 @@ def canary(server: Server, script: str) -> Outcomes:
     }
 
 
+def open_responses(server: Server, folder: str, bun: str) -> Outcomes:
+    options = ["--base-url", server.base_url, "--model", server.model, "--api-key", server.key, "--json"]
+    report = subprocess.run(
+        [bun, "run", "bin/compliance-test.ts", *options], cwd=folder, stdout=subprocess.PIPE, text=True, check=False
+    ).stdout
+    return {
+        f"open responses {result['id']}": " ".join([result["status"], *result.get("errors", [])])
+        for result in json.loads(report)["results"]
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", required=True, help="an interpreter that has langchain-tests")
+    parser.add_argument("--python", help="an interpreter that has langchain-tests")
     parser.add_argument("--canary", help="the file cli.js of CompatCanary")
+    parser.add_argument("--open-responses", help="the folder of the repository of Open Responses")
+    parser.add_argument("--bun", default="bun", help="the program that runs its tests")
     arguments = parser.parse_args()
 
     def all_of(server: Server) -> Outcomes:
         probed = canary(server, arguments.canary) if arguments.canary else {}
-        return {**langchain(server, arguments.python), **probed}
+        tested = langchain(server, arguments.python) if arguments.python else {}
+        return {**tested, **probed}
 
     upstream = Upstream.start(sys.executable)
     try:
@@ -107,7 +124,10 @@ def main() -> int:
                 cat.use_llm(upstream.base_url)
                 cat.put_settings(UNLIMITED).raise_for_status()
                 of_llm = all_of(Server(upstream.base_url, "test-model", "a key"))
-                of_cat = all_of(Server(cat.base_url, "cheshire-cat", KEY))
+                behind_cat = Server(cat.base_url, "cheshire-cat", KEY)
+                of_cat = all_of(behind_cat)
+                folder_of_suite = arguments.open_responses
+                published = open_responses(behind_cat, folder_of_suite, arguments.bun) if folder_of_suite else {}
             finally:
                 cat.stop()
     finally:
@@ -121,7 +141,12 @@ def main() -> int:
         skipped = sum(result == "skipped" for result in outcomes.values())
         print(f"{whose}: {passed} passed, {skipped} skipped, {len(outcomes) - passed - skipped} failed")
     print(f"{len(differ)} differ")
-    return 1 if differ else 0
+    failed = {name: result for name, result in published.items() if result != "passed"}
+    for name, result in failed.items():
+        print(f"{name}\n    {result}")
+    if published:
+        print(f"Open Responses: {len(published) - len(failed)} of {len(published)} passed")
+    return 1 if differ or failed else 0
 
 
 if __name__ == "__main__":

@@ -230,13 +230,6 @@ class ChatCompletionRequest(CompletionParameters):
             raise ValueError(f"send at most {MAX_PARTS} content parts and tool calls in all messages together")
         return messages
 
-    @field_validator("messages")
-    @classmethod
-    def _check_last_message(cls, messages: list[RequestMessage]) -> list[RequestMessage]:
-        if messages[-1].role not in ("user", "tool", "function"):
-            raise ValueError("the last message must have the role user, tool or function")
-        return messages
-
     @field_validator("modalities")
     @classmethod
     def _check_modalities(cls, value: list[str] | None) -> list[str] | None:
@@ -268,6 +261,7 @@ class AssistantReply(WireReply):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
+    annotations: list[JsonObject] = Field(default_factory=list)
     reasoning_content: str | None = Field(None, description="Steps of the Cat, with the setting show_steps.")
     tool_calls: list[ReplyToolCall] | None = None
     function_call: FunctionCall | None = None
@@ -306,6 +300,7 @@ class ChatCompletion(WireReply):
                             "role": "assistant",
                             "content": "A cat without a grin.",
                             "refusal": None,
+                            "annotations": [],
                         },
                         "logprobs": None,
                         "finish_reason": "stop",

@@ -38,11 +38,12 @@ def read_messages(
     builder = ConversationBuilder(allow_remote_images=allow_remote_images)
     user_indexes = [index for index, message in enumerate(messages) if isinstance(message, UserMessage)]
     first = user_indexes[-1] if last_user_message_only and user_indexes else 0
+    is_instruction = False
     for index, message in enumerate(messages):
         is_instruction = isinstance(message, SystemMessage | DeveloperMessage)
         if index >= first and not (last_user_message_only and is_instruction):
             _read_message(builder, index, message)
-    return builder.build("messages")
+    return builder.build("messages", ends_with_instructions=is_instruction)
 
 
 def read_functions(body: ChatCompletionRequest) -> Functions | None:

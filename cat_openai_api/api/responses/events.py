@@ -178,7 +178,7 @@ class ResponseEventEncoder:
         elif isinstance(item, OutputFunctionCall):
             call = {"name": item.name, "arguments": item.arguments}
             events = self.encode_event("response.function_call_arguments.done", **self._item_position(), **call)
-        if not isinstance(item, OutputReasoning):
+        if isinstance(item, OutputMessage | OutputFunctionCall):
             item.status = status
         self._open_item = None
         index = len(self.output) - 1

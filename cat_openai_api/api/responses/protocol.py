@@ -3,17 +3,18 @@
 Names, defaults and limits are OpenAI's.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, field_validator
 
+from ...domain.model_ids import CAT_MODEL
 from ...wire.json import JsonObject
 from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, raise_unsupported
 from ...wire.parameters import (
     MAX_MESSAGES,
     MAX_PARTS,
     MAX_TOOLS,
+    SAMPLING_PARAMETERS,
     FunctionName,
     GenerationParameters,
     InputAudio,
@@ -32,10 +33,28 @@ from ...wire.parameters import (
 
 MAX_METADATA = 16
 
+MAX_COMPACTION_LENGTH = 20_971_520
+"""Characters."""
+
 MetadataName = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
+
+Include: TypeAlias = Literal[
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+
+Phase: TypeAlias = Literal["commentary", "final_answer"]
+
+CacheRetention: TypeAlias = Literal["in_memory", "24h"]
 
 
 class InputText(WireRequest):
@@ -101,6 +120,7 @@ class Message(ItemWithStatus):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     content: Content
+    phase: Phase | None = Field(None, description="Of an assistant's message; the LLM does not get it.")
 
     _sent_digest: str = PrivateAttr("")
 
@@ -132,14 +152,40 @@ class Reasoning(ItemWithId):
     type: Literal["reasoning"]
 
 
+class Compaction(ItemWithId):
+    """A summary in the place of older items, as `/v1/responses/compact` makes it. The other types are Codex's; the last
+    one may have no content, and is ignored then."""
+
+    type: Literal["compaction", "compaction_summary", "context_compaction"]
+    encrypted_content: str | None = Field(None, max_length=MAX_COMPACTION_LENGTH)
+
+
+class CompactionTrigger(WireRequest):
+    """As the last item: the response is to be the compaction of the items before it."""
+
+    type: Literal["compaction_trigger"]
+
+
 class ItemReference(WireRequest):
     type: Literal["item_reference"] = "item_reference"
     id: Name
 
 
-Item: TypeAlias = Message | FunctionCall | FunctionCallOutput | Reasoning | ItemReference
+Item: TypeAlias = (
+    Message | FunctionCall | FunctionCallOutput | Reasoning | Compaction | CompactionTrigger | ItemReference
+)
 
-ITEM_TYPES = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
+ITEM_TYPES = (
+    "message",
+    "function_call",
+    "function_call_output",
+    "reasoning",
+    "compaction",
+    "compaction_summary",
+    "context_compaction",
+    "compaction_trigger",
+    "item_reference",
+)
 
 
 def _set_item_type(item: Any) -> Any:
@@ -201,27 +247,55 @@ class JsonSchemaFormat(WireRequest):
 
 class TextOptions(WireRequest):
     format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+ReasoningSummary: TypeAlias = Literal["auto", "concise", "detailed"]
 
 
 class ReasoningOptions(WireRequest):
     effort: ReasoningEffort | None = None
+    summary: ReasoningSummary | None = None
+    generate_summary: ReasoningSummary | None = Field(None, description="Older name of summary.")
 
 
-class ResponseRequest(GenerationParameters):
+def _normalize_retention(value: Any) -> Any:
+    """Earlier versions of OpenAI's reference have a hyphen in the name."""
+    return "in_memory" if value == "in-memory" else value
+
+
+class InputFields(WireRequest):
+    """Where the conversation comes from. One of `input` and `previous_response_id` is required."""
+
     input: (
         Annotated[str, StringConstraints(min_length=1)]
         | Annotated[
             list[Annotated[InputItem, BeforeValidator(_set_item_type)]], Field(min_length=1, max_length=MAX_MESSAGES)
         ]
-    )
+        | None
+    ) = None
     instructions: str | None = Field(None, description="Added to the Cat's own prompt, for this response only.")
     previous_response_id: str | None = Field(
         None, max_length=MAX_NAME_LENGTH, description="The response whose conversation is continued."
     )
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _check_number_of_parts(cls, items: Any) -> Any:
+        """Runs before the parts are validated, because Pydantic collects an error for each invalid one."""
+        if count_parts(items, "content", "output") > MAX_PARTS:
+            raise ValueError(f"send at most {MAX_PARTS} content parts in all items together")
+        return items
+
+
+class ResponseRequest(InputFields, GenerationParameters):
     store: bool | None = Field(
         None, description="False: the response is not stored, and nothing is stored in the Cat's memory."
     )
     max_output_tokens: int | None = Field(None, ge=1)
+    max_tool_calls: int | None = Field(None, ge=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     tools: list[Annotated[FunctionTool, BeforeValidator(check_tool_type)]] | None = Field(None, max_length=MAX_TOOLS)
@@ -230,8 +304,10 @@ class ResponseRequest(GenerationParameters):
     metadata: Annotated[dict[MetadataName, MetadataValue] | None, max_entries(MAX_METADATA, "entries")] = None
     truncation: Literal["auto", "disabled"] | None = None
     safety_identifier: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    prompt_cache_key: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    prompt_cache_retention: Annotated[CacheRetention | None, BeforeValidator(_normalize_retention)] = None
     service_tier: ServiceTier | None = None
-    include: list[str] | None = Field(None, max_length=100)
+    include: list[Include] | None = Field(None, max_length=100)
     background: Unsupported = None
     conversation: Unsupported = None
     prompt: Unsupported = None
@@ -248,18 +324,10 @@ class ResponseRequest(GenerationParameters):
         }
     )
 
-    @field_validator("input", mode="before")
-    @classmethod
-    def _check_number_of_parts(cls, items: Any) -> Any:
-        """Runs before the parts are validated, because Pydantic collects an error for each invalid one."""
-        if count_parts(items, "content", "output") > MAX_PARTS:
-            raise ValueError(f"send at most {MAX_PARTS} content parts in all items together")
-        return items
-
     @field_validator("include")
     @classmethod
-    def _check_include(cls, value: list[str] | None) -> list[str] | None:
-        if value and any("logprobs" in name for name in value):
+    def _check_include(cls, value: list[Include] | None) -> list[Include] | None:
+        if value and "message.output_text.logprobs" in value:
             raise_unsupported("logprobs are not supported; leave them out")
         return value
 
@@ -271,14 +339,52 @@ class ResponseRequest(GenerationParameters):
 
     def sampling(self) -> JsonObject:
         """The sampling parameters that are set, by their names in chat completions."""
-        effort = self.reasoning.effort if self.reasoning else None
-        sampling = {"temperature": self.temperature, "top_p": self.top_p, "reasoning_effort": effort}
-        return {name: value for name, value in sampling.items() if value is not None}
+        sampling = self.model_dump(include=SAMPLING_PARAMETERS, exclude_none=True)
+        if self.reasoning and self.reasoning.effort:
+            sampling["reasoning_effort"] = self.reasoning.effort
+        return sampling
 
-    def format_wire(self) -> Mapping[str, Any]:
-        """The format of the reply, as the response object repeats it."""
-        format = self.text.format if self.text else None
-        return format.model_dump(by_alias=True, exclude_unset=True) if format else {"type": "text"}
+    def text_wire(self) -> JsonObject:
+        """The field `text`, as the response object repeats it."""
+        text = self.text or TextOptions()
+        format: JsonObject = text.format.model_dump(by_alias=True) if text.format else {"type": "text"}
+        if isinstance(text.format, JsonSchemaFormat):
+            format["strict"] = bool(text.format.strict)
+        return {"format": format, **({"verbosity": text.verbosity} if text.verbosity else {})}
+
+    def reasoning_wire(self) -> JsonObject:
+        """The field `reasoning`, as the response object repeats it."""
+        reasoning = self.reasoning or ReasoningOptions()
+        return {"effort": reasoning.effort, "summary": reasoning.summary or reasoning.generate_summary}
+
+
+class InputTokensRequest(ResponseRequest):
+    """What a response would be generated from. The other fields of a request for a response are accepted, too."""
+
+    model: Annotated[Name, BeforeValidator(lambda value: CAT_MODEL if value is None else value)] = CAT_MODEL
+
+    model_config = ConfigDict(json_schema_extra={"example": {"model": "cheshire-cat", "input": "Who are you?"}})
+
+
+class CompactRequest(InputFields):
+    model: Name
+    user: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    safety_identifier: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    prompt_cache_key: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    prompt_cache_retention: Annotated[CacheRetention | None, BeforeValidator(_normalize_retention)] = None
+    service_tier: ServiceTier | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "cheshire-cat",
+                "input": [
+                    {"role": "user", "content": "We launch on Tuesday."},
+                    {"role": "assistant", "content": "Noted: the launch is on Tuesday."},
+                ],
+            }
+        }
+    )
 
 
 class OutputText(WireReply):
@@ -323,7 +429,13 @@ class OutputReasoning(WireReply):
     summary: list[SummaryText]
 
 
-OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputReasoning
+class OutputCompaction(WireReply):
+    type: Literal["compaction"] = "compaction"
+    id: str
+    encrypted_content: str
+
+
+OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputReasoning | OutputCompaction
 
 
 class InputTokensDetails(WireReply):
@@ -356,33 +468,44 @@ ResponseStatus: TypeAlias = Literal["in_progress", "completed", "incomplete", "f
 
 
 class ResponseObject(WireReply):
-    """`created_at`: seconds since the epoch."""
+    """All fields that OpenAI and Open Responses publish and that a Cat can fill.
+
+    `created_at`, `completed_at`: seconds since the epoch; the latter only of a completed response. `temperature` and
+    the other numbers: as in the request, or OpenAI's defaults.
+    """
 
     id: str
     object: Literal["response"] = "response"
     created_at: int
+    completed_at: int | None = None
     status: ResponseStatus = "in_progress"
     background: bool = False
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None
+    frequency_penalty: float = 0.0
     max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
     model: str
     output: list[OutputItem] = Field(default_factory=list)
     parallel_tool_calls: bool = True
+    presence_penalty: float = 0.0
     previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: CacheRetention | None = None
     reasoning: JsonObject = Field(default_factory=lambda: {"effort": None, "summary": None})
-    service_tier: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str = "default"
     store: bool = True
-    temperature: float | None = None
+    temperature: float = 1.0
     text: JsonObject = Field(default_factory=lambda: {"format": {"type": "text"}})
     tool_choice: str | JsonObject = "auto"
     tools: list[JsonObject] = Field(default_factory=list)
-    top_p: float | None = None
+    top_logprobs: int = 0
+    top_p: float = 1.0
     truncation: Literal["auto", "disabled"] = "disabled"
     usage: ResponseUsage | None = None
     user: str | None = None
-    safety_identifier: str | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
 
     model_config = ConfigDict(
@@ -391,6 +514,7 @@ class ResponseObject(WireReply):
                 "id": "resp_7f0f3a",
                 "object": "response",
                 "created_at": 1767225600,
+                "completed_at": 1767225601,
                 "status": "completed",
                 "model": "cheshire-cat",
                 "output": [
@@ -414,12 +538,52 @@ class ResponseObject(WireReply):
     )
 
     def wire(self) -> JsonObject:
-        """Without the null fields that OpenAI leaves out; others, such as `error`, OpenAI sends as null."""
-        data = self.model_dump()
-        for name in ("service_tier", "user", "safety_identifier"):
-            if data[name] is None:
-                del data[name]
-        return data
+        """Without `user` where it is null, which OpenAI's document does not allow."""
+        return self.model_dump(exclude={"user"} if self.user is None else None)
+
+
+class CompactedResponse(WireReply):
+    """`output`: the items that take the place of the conversation. `created_at`: seconds since the epoch."""
+
+    id: str
+    object: Literal["response.compaction"] = "response.compaction"
+    created_at: int
+    output: list[JsonObject]
+    usage: ResponseUsage
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "resp_7f0f3a",
+                "object": "response.compaction",
+                "created_at": 1767225600,
+                "output": [
+                    {
+                        "type": "message",
+                        "id": "msg_7f0f3a",
+                        "status": "completed",
+                        "role": "user",
+                        "content": [{"type": "input_text", "text": "We launch on Tuesday."}],
+                    },
+                    {"type": "compaction", "id": "cmp_7f0f3a", "encrypted_content": "AV9zZWFsZWQ="},
+                ],
+                "usage": {
+                    "input_tokens": 210,
+                    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                    "output_tokens": 30,
+                    "output_tokens_details": {"reasoning_tokens": 0},
+                    "total_tokens": 240,
+                },
+            }
+        }
+    )
+
+
+class InputTokens(WireReply):
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int
+
+    model_config = ConfigDict(json_schema_extra={"example": {"object": "response.input_tokens", "input_tokens": 21}})
 
 
 class DeletedResponse(WireReply):

@@ -12,6 +12,7 @@ from ...wire.json import JsonObject
 from ...wire.parameters import JsonObjectFormat, RefusalPart, check_function_name
 from .protocol import (
     AllowedTools,
+    Compaction,
     Content,
     FunctionCall,
     FunctionCallOutput,
@@ -28,8 +29,6 @@ from .protocol import (
 )
 from .protocol import Part as WirePart
 
-LAST_ITEM = "the last item must be a message with the role user, or a function_call_output"
-
 LocatedItem: TypeAlias = tuple[str, Item]
 """The path of an item in the request, and the item."""
 
@@ -43,6 +42,7 @@ def read_items(
     follows it are tool calls and their results.
     """
     reader = _ItemReader(ConversationBuilder(allow_remote_images=allow_remote_images))
+    ends_with_instructions = bool(items) and _has_role(items[-1][1], "system", "developer")
     if last_user_message_only:
         user_indexes = [index for index, (_, item) in enumerate(items) if _has_role(item, "user")]
         recent = items[user_indexes[-1] if user_indexes else 0 :]
@@ -51,7 +51,7 @@ def read_items(
         reader.builder.add_instructions([instructions])
     for path, item in _move_results_to_calls(items):
         reader.read(path, item)
-    return reader.build()
+    return reader.build(ends_with_instructions=ends_with_instructions)
 
 
 def read_functions(body: ResponseRequest) -> Functions | None:
@@ -144,15 +144,10 @@ class _ItemReader:
         elif isinstance(item, Message):
             self.builder.add_instructions(_texts(f"{path}.content", item.content))
 
-    def build(self) -> ParsedConversation:
-        """Raises `InvalidRequest` if the last turn is not the user's or a tool's."""
-        if self._path and not self._calls:
-            raise invalid(self._path, LAST_ITEM)
+    def build(self, *, ends_with_instructions: bool) -> ParsedConversation:
+        """See `ConversationBuilder.build`."""
         self._add_assistant_turn()
-        parsed = self.builder.build("input")
-        if not parsed.conversation.turns:
-            raise invalid("input", LAST_ITEM)
-        return parsed
+        return self.builder.build("input", ends_with_instructions=ends_with_instructions)
 
     def _add_assistant_turn(self) -> None:
         if self._path:
@@ -187,21 +182,43 @@ def _texts(path: str, content: Content) -> list[str]:
     return texts
 
 
+def text_of(content: Content) -> str:
+    """The text of the content, with a note in the place of each image, file and audio."""
+    if isinstance(content, str):
+        return content
+    return "".join(
+        f"[{part.type}]" if isinstance(part, InputImage | InputFile | InputAudioPart) else _text(part)
+        for part in content
+    )
+
+
 def _text(part: TextPart) -> str:
     return part.refusal if isinstance(part, RefusalPart) else part.text
 
 
-ID_PREFIXES = {"message": "msg_", "function_call": "fc_", "function_call_output": "fco_", "reasoning": "rs_"}
+ID_PREFIXES = {
+    "message": "msg_",
+    "function_call": "fc_",
+    "function_call_output": "fco_",
+    "reasoning": "rs_",
+    "compaction": "cmp_",
+}
 
 
 def list_item(item: Item) -> JsonObject:
     """The item as OpenAI lists it: with an id and a status, and its content as parts."""
     wire = item.model_dump(exclude_none=True)
-    wire["id"] = wire.get("id") or new_id(ID_PREFIXES[item.type])
+    if isinstance(item, Compaction):
+        wire["type"] = "compaction"
+    wire["id"] = wire.get("id") or new_id(ID_PREFIXES[wire["type"]])
+    if isinstance(item, Compaction):
+        return wire
     if isinstance(item, Reasoning):
         return {**wire, "summary": []}
     wire["status"] = "completed"
     if isinstance(item, Message):
+        if item.role != "assistant":
+            wire.pop("phase", None)
         wire["content"] = [_list_part(part, item.role) for part in _content_parts(item.content)]
     return wire
 
@@ -213,9 +230,14 @@ def input_as_read(input: Sequence[JsonObject], generation: Generation) -> tuple[
     Messages that the pipeline did not get, because the Cat keeps the conversation, are left out where plugins change
     messages.
     """
-    from_client = [turn for turn in generation.request.parsed.conversation.turns if turn.role == "user"]
-    sent = [turn for turn in generation.conversation.turns if turn.role == "user"]
-    read = [turn for turn in generation.turns_as_read() if turn.role == "user"]
+    parsed = generation.request.parsed
+    from_client, sent, read = (
+        [turn for turn in turns if turn.role == "user"]
+        for turns in (parsed.conversation.turns, generation.conversation.turns, generation.turns_as_read())
+    )
+    if parsed.ends_with_added_question:
+        # None of the items is that turn.
+        from_client, sent, read = from_client[:-1], sent[:-1], read[:-1]
     messages = [item for item in input if item["type"] == "message" and item["role"] == "user"]
     places = {item["id"]: place for place, item in enumerate(reversed(messages), 1)}
     items: list[JsonObject] = []

@@ -8,16 +8,32 @@ from starlette.responses import Response as HttpResponse
 
 from ...domain.people import Access
 from ...errors import invalid
+from ...http.disconnect import cancel_on_disconnect
 from ...http.request import ApiRequest, json_response
 from ...http.respond import respond
 from ...http.routing import delete, get, post
+from ...runtime import runtime
 from ...wire.models import MAX_NAME_LENGTH
-from .protocol import DeletedResponse, InputItemList, ResponseObject, ResponseRequest
+from .compaction import CompactionRenderer, compaction_request
+from .input import COMPACTION, load_input
+from .input_tokens import count_input_tokens, input_texts
+from .protocol import (
+    CompactedResponse,
+    CompactRequest,
+    DeletedResponse,
+    InputItemList,
+    InputTokens,
+    InputTokensRequest,
+    ResponseObject,
+    ResponseRequest,
+)
 from .serving import ResponseRenderer, parse_request
 from .stored import cancel, list_input, retrieve
 from .stored import delete as delete_stored
 
 RESPONSE_PATH = "/v1/responses/{response_id}"
+
+RESPONSE_ID_PREFIX = "resp_"
 
 EndUser = Annotated[
     str | None, Query(max_length=MAX_NAME_LENGTH, description="As in the request that created the response.")
@@ -38,11 +54,54 @@ async def create_response(body: ResponseRequest, request: ApiRequest) -> HttpRes
     """
     person = request.end_user(body.user or body.safety_identifier)
     request.record.stream = bool(body.stream)
-    parsed = await parse_request(body, person, request.settings)
+    parsed = await parse_request(body, person, request.settings, request.caller.person)
     return await respond([parsed.generation_request], person, request, partial(ResponseRenderer, parsed=parsed))
 
 
-@get(RESPONSE_PATH, access=Access.READ, response_model=ResponseObject, summary="Retrieve a response")
+@post(
+    "/v1/responses/input_tokens",
+    access=Access.WRITE,
+    response_model=InputTokens,
+    summary="Count the tokens of an input",
+)
+async def count_tokens(body: InputTokensRequest, request: ApiRequest) -> HttpResponse:
+    """Count the tokens of what the client sends for a response. The Cat's own prompt and images are not counted."""
+    person = request.end_user(body.user or body.safety_identifier)
+    texts = await input_texts(body, person, request.settings, request.caller.person)
+    release = await request.admit(person)
+    try:
+        count = await cancel_on_disconnect(request, count_input_tokens(texts))
+    finally:
+        release()
+    return json_response(InputTokens(input_tokens=count))
+
+
+@post(
+    "/v1/responses/compact",
+    access=Access.WRITE,
+    response_model=CompactedResponse,
+    summary="Compact a conversation",
+)
+async def compact_conversation(body: CompactRequest, request: ApiRequest) -> HttpResponse:
+    """Replace the older part of a conversation with a summary by the Cat's LLM, which only this API can read.
+
+    Send the items of `output` in the place of the conversation.
+    """
+    person = request.end_user(body.user or body.safety_identifier)
+    conversation = await load_input(body, person, request.caller.person)
+    generation_request = await compaction_request(body, conversation, request.settings, stream=False)
+    seal = await runtime.sealing.seal(person, COMPACTION)
+    renderer = partial(CompactionRenderer, conversation=conversation, seal=seal)
+    return await respond([generation_request], person, request, renderer)
+
+
+@get(
+    RESPONSE_PATH,
+    access=Access.READ,
+    id_prefix=RESPONSE_ID_PREFIX,
+    response_model=ResponseObject,
+    summary="Retrieve a response",
+)
 async def retrieve_response(
     response_id: str,
     request: ApiRequest,
@@ -56,7 +115,13 @@ async def retrieve_response(
     return json_response(await retrieve(request.end_user(user), response_id))
 
 
-@delete(RESPONSE_PATH, access=Access.WRITE, response_model=DeletedResponse, summary="Delete a response")
+@delete(
+    RESPONSE_PATH,
+    access=Access.WRITE,
+    id_prefix=RESPONSE_ID_PREFIX,
+    response_model=DeletedResponse,
+    summary="Delete a response",
+)
 async def delete_response(response_id: str, request: ApiRequest, user: EndUser = None) -> HttpResponse:
     """Delete a stored response. The Cat's long-term memory does not change."""
     return json_response(await delete_stored(request.end_user(user), response_id))

@@ -2,54 +2,44 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import TypeAdapter
-
-from ...conversation.response_store import StoredItem
+from ...conversation.sealing import Seal
 from ...domain.people import Person
-from ...domain.usage import Usage
-from ...errors import ApiError, invalid
+from ...errors import ApiError
 from ...generation.generation import Generation
 from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id, resolve_capable_model
 from ...hosts.port import RunCancelled
 from ...runtime import runtime
 from ...wire.json import JsonObject
-from ...wire.off_loop import off_loop
+from .compaction import CompactionEncoder, compaction_request
 from .events import ResponseEventEncoder
+from .input import COMPACTION, load_input
 from .protocol import (
-    FunctionCall,
-    FunctionCallOutput,
     IncompleteDetails,
-    InputItem,
-    InputTokensDetails,
-    Item,
-    ItemReference,
     ItemStatus,
-    Message,
-    OutputTokensDetails,
     ResponseError,
     ResponseObject,
     ResponseRequest,
     ResponseStatus,
-    ResponseUsage,
 )
-from .reading import LocatedItem, input_as_read, list_item, read_format, read_functions, read_items
+from .reading import input_as_read, read_format, read_functions, read_items
+from .usage import wire_usage
 
 if TYPE_CHECKING:
     from ....settings import Settings
-
-_item_list: TypeAdapter[list[Item]] = TypeAdapter(list[InputItem])
 
 INCOMPLETE_REASONS: Mapping[str | None, Literal["max_output_tokens", "content_filter"]] = {
     "length": "max_output_tokens",
     "content_filter": "content_filter",
 }
 """By the finish reason of the reply."""
+
+REPEATED_NUMBERS = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}
 
 CANCEL_TIMEOUT = 5.0
 """Seconds that a cancel request waits for the response to end, which also depends on how fast its client reads."""
@@ -60,22 +50,28 @@ class ParsedResponseRequest:
     """A validated request.
 
     `input`: the items of the request, without those of earlier responses, in the form of `/input_items`.
+    `compaction`: the seal of the compaction that is the response; None for a response that is the Cat's reply.
     """
 
     body: ResponseRequest
     person: Person
     generation_request: GenerationRequest
     input: list[JsonObject]
+    compaction: Seal | None = None
 
 
-async def parse_request(body: ResponseRequest, person: Person, settings: "Settings") -> ParsedResponseRequest:
-    """Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`."""
-    sent: Sequence[Item] = [Message(role="user", content=body.input)] if isinstance(body.input, str) else body.input
+async def parse_request(
+    body: ResponseRequest, person: Person, settings: "Settings", caller: Person | None = None
+) -> ParsedResponseRequest:
+    """`caller`: see `load_input`. Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`."""
+    conversation = await load_input(body, person, caller)
+    if conversation.ends_with_trigger:
+        seal = await runtime.sealing.seal(person, COMPACTION)
+        generation_request = await compaction_request(body, conversation, settings, stream=bool(body.stream))
+        return ParsedResponseRequest(body, person, generation_request, conversation.listed(), seal)
     uses_stored_conversation = settings.history == "cat"
-    earlier = await _items_up_to(body.previous_response_id, person)
-    items = await _resolve_references(sent, person)
     parsed = read_items(
-        [*earlier, *((f"input[{index}]", item) for index, item in enumerate(items))],
+        conversation.items(),
         body.instructions,
         allow_remote_images=settings.fetch_remote_images,
         last_user_message_only=uses_stored_conversation,
@@ -103,57 +99,7 @@ async def parse_request(body: ResponseRequest, person: Person, settings: "Settin
         uses_stored_conversation=uses_stored_conversation,
         remember=body.store is not False,
     )
-    return ParsedResponseRequest(body, person, generation_request, [list_item(item) for item in items])
-
-
-async def _items_up_to(response_id: str | None, person: Person) -> list[LocatedItem]:
-    """The items of all responses up to that one, its own included."""
-    if response_id is None:
-        return []
-    chain = await runtime.responses.load_chain(person, response_id)
-    if not chain:
-        message = f"the response '{response_id[:100]}' does not exist or is no longer stored"
-        raise invalid("previous_response_id", message, "previous_response_not_found")
-    stored_items = [item for response in chain for item in response.items]
-    digests = {id: digest for response in chain for id, digest in response.digests.items()}
-    size = sum(response.size for response in chain)
-    items = await off_loop(size, lambda: _read_stored_items(stored_items, digests))
-    return [("previous_response_id", item) for item in _without_orphaned_results(items)]
-
-
-def _read_stored_items(stored: list[JsonObject], digests: Mapping[str, str]) -> list[Item]:
-    """`digests`: see `StoredResponse`."""
-    items = _item_list.validate_python(stored)
-    for item in items:
-        if isinstance(item, Message) and item.id:
-            item.set_sent_digest(digests.get(item.id, ""))
-    return items
-
-
-def _without_orphaned_results(items: Sequence[Item]) -> Iterator[Item]:
-    """Without results whose calls are missing: the first responses of a long chain may no longer be stored."""
-    call_ids = set()
-    for item in items:
-        if isinstance(item, FunctionCall):
-            call_ids.add(item.call_id)
-        if not isinstance(item, FunctionCallOutput) or item.call_id in call_ids:
-            yield item
-
-
-async def _resolve_references(items: Sequence[Item], person: Person) -> list[Item]:
-    """The items of the input, with stored items in the place of references to them."""
-    ids = [item.id for item in items if isinstance(item, ItemReference)]
-    stored = await runtime.responses.find_items(person, ids) if ids else {}
-    return [_resolve_reference(f"input[{index}].id", item, stored) for index, item in enumerate(items)]
-
-
-def _resolve_reference(path: str, item: Item, stored: Mapping[str, StoredItem]) -> Item:
-    if not isinstance(item, ItemReference):
-        return item
-    if item.id not in stored:
-        raise invalid(path, f"the item '{item.id[:100]}' does not exist or is no longer stored")
-    value, digest = stored[item.id]
-    return _read_stored_items([value], {item.id: digest} if digest else {})[0]
+    return ParsedResponseRequest(body, person, generation_request, conversation.listed())
 
 
 class ResponseRenderer(Renderer):
@@ -166,7 +112,8 @@ class ResponseRenderer(Renderer):
         self.reply = self.generation.reply
         self.response = _initial_response(parsed.body, parsed.generation_request)
         self._input = parsed.input
-        self._encoder = ResponseEventEncoder()
+        self._compacts = parsed.compaction is not None
+        self._encoder = CompactionEncoder(parsed.compaction) if parsed.compaction else ResponseEventEncoder()
         self._ended = asyncio.Event()
         runtime.active_responses.add(self.response.id, self)
 
@@ -244,12 +191,14 @@ class ResponseRenderer(Renderer):
         status: ResponseStatus = "cancelled" if self.response.status == "cancelled" else item_status
         events = self._encoder.finish(item_status)
         self.response.status = status
+        self.response.completed_at = int(time.time()) if status == "completed" else None
         self.response.output = self._encoder.output
         self.response.incomplete_details = IncompleteDetails(reason=reason) if reason else None
-        self.response.usage = _wire_usage(await self.usage())
+        self.response.usage = wire_usage(await self.usage())
         if self.response.store:
             response = _with_final_text(self.response.wire(), self.reply.final_text())
-            input, digests = input_as_read(self._input, self.generation)
+            # A compaction is made of a transcript of the items, which itself is none of them.
+            input, digests = (self._input, {}) if self._compacts else input_as_read(self._input, self.generation)
             self.response.store = self.generation.questions.are_read and await runtime.responses.save(
                 self.person, response, input, digests
             )
@@ -257,28 +206,33 @@ class ResponseRenderer(Renderer):
 
 
 def _initial_response(body: ResponseRequest, request: GenerationRequest) -> ResponseObject:
-    """The response object without output, with the parameters that it repeats from the request."""
+    """The response object without output, with the parameters that it repeats from the request.
+
+    Numbers that are null in the request get OpenAI's defaults, which are those of `ResponseObject`.
+    """
+    numbers = body.model_dump(include=REPEATED_NUMBERS, exclude_none=True)
     choice = body.tool_choice or "auto"
     return ResponseObject(
         id=request.id,
         created_at=int(time.time()),
         instructions=body.instructions,
         max_output_tokens=body.max_output_tokens,
+        max_tool_calls=body.max_tool_calls,
         model=body.model,
         parallel_tool_calls=body.parallel_tool_calls is not False,
         previous_response_id=body.previous_response_id,
-        reasoning={"effort": body.reasoning.effort if body.reasoning else None, "summary": None},
-        service_tier="default" if body.service_tier else None,
+        prompt_cache_key=body.prompt_cache_key,
+        prompt_cache_retention=body.prompt_cache_retention,
+        reasoning=body.reasoning_wire(),
         store=body.store is not False,
-        temperature=body.temperature,
-        text={"format": body.format_wire()},
+        text=body.text_wire(),
         tool_choice=choice if isinstance(choice, str) else choice.model_dump(),
         tools=[tool.model_dump() for tool in body.tools or []],
-        top_p=body.top_p,
         truncation=body.truncation or "disabled",
         user=body.user,
         safety_identifier=body.safety_identifier,
         metadata=body.metadata or {},
+        **numbers,
     )
 
 
@@ -298,13 +252,3 @@ def _with_final_text(response: JsonObject, text: str) -> JsonObject:
         if content := [part for part in parts if not any(part is each for each in sent)]:
             items.append({**item, "content": content})
     return {**response, "output": items}
-
-
-def _wire_usage(usage: Usage) -> ResponseUsage:
-    return ResponseUsage(
-        input_tokens=usage.prompt,
-        input_tokens_details=InputTokensDetails(cached_tokens=usage.cached or 0),
-        output_tokens=usage.completion,
-        output_tokens_details=OutputTokensDetails(reasoning_tokens=usage.reasoning or 0),
-        total_tokens=usage.total,
-    )

@@ -7,7 +7,7 @@ from ...conversation.response_store import StoredResponse
 from ...domain.people import Person
 from ...errors import ResponseNotFound, invalid
 from ...runtime import runtime
-from .protocol import DeletedResponse, InputItemList
+from .protocol import DeletedResponse, InputItemList, ResponseObject
 
 
 async def _load(person: Person, response_id: str) -> StoredResponse:
@@ -21,7 +21,18 @@ async def _load(person: Person, response_id: str) -> StoredResponse:
 async def retrieve(person: Person, response_id: str) -> Mapping[str, Any]:
     """The response object. Raises `ResponseNotFound`."""
     active = runtime.active_responses.get(person, response_id)
-    return active.snapshot() if active else (await _load(person, response_id)).response
+    return active.snapshot() if active else _with_all_fields((await _load(person, response_id)).response)
+
+
+def _with_all_fields(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored response as a new one would be: earlier versions stored fewer fields, and null for numbers."""
+    default = ResponseObject(id=stored["id"], created_at=stored["created_at"], model=stored["model"]).wire()
+    if stored["status"] == "completed":
+        default["completed_at"] = stored["created_at"]
+    known = {name: value for name, value in stored.items() if value is not None or default.get(name) is None}
+    format = {"description": None, "strict": False} if known["text"]["format"]["type"] == "json_schema" else {}
+    text = {**known["text"], "format": {**format, **known["text"]["format"]}}
+    return {**default, **known, "text": text}
 
 
 async def delete(person: Person, response_id: str) -> DeletedResponse:
@@ -40,7 +51,7 @@ async def cancel(person: Person, response_id: str) -> Mapping[str, Any]:
     if active is None:
         stored = (await _load(person, response_id)).response
         if stored["status"] == "cancelled":
-            return stored
+            return _with_all_fields(stored)
         raise invalid("response_id", f"only an active response can be cancelled; this one is {stored['status']}")
     return await active.cancel()
 

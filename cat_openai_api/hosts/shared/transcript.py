@@ -55,6 +55,16 @@ def transcript_keys(person: Person, model: str, turns: Sequence[Turn]) -> list[s
     return keys
 
 
+def words_before_reply(turns: Sequence[Turn]) -> str:
+    """The assistant's words that the reply to `turns` goes on from: later requests have both as one message."""
+    return turns[-1].text if turns and turns[-1].role == "assistant" else ""
+
+
+def key_of_reply(keys: Sequence[str], turns: Sequence[Turn]) -> str:
+    """The digest of the messages before the reply to `turns`. `keys`: the `transcript_keys` of `turns`."""
+    return keys[-2] if turns and turns[-1].role == "assistant" else keys[-1]
+
+
 def call_signatures(calls: Iterable[ToolCall]) -> list[Any]:
     """Names and arguments of calls, the same for a client that parses the arguments and writes them anew."""
     return [[call.name, _canonical(call.arguments)] for call in calls]

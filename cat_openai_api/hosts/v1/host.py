@@ -20,6 +20,7 @@ from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..detect import IS_CAT_1, missing_of_running_cat_1
 from ..names.required import problem_for_clients, problem_for_log
 from ..port import Embedder, Host, Run
+from ..shared.bearer import bearer_credential
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
 from ..shared.transcript import transcript_keys
@@ -129,8 +130,7 @@ class Cat1(Host):
         return self._settings
 
     async def authenticate(self, connection: HTTPConnection, access: Access) -> Caller:
-        header = connection.headers.get("authorization", "")
-        credential = header.removeprefix("Bearer ") or None
+        credential = bearer_credential(connection.headers.get("authorization", "")) or None
         resource, permission = PERMISSIONS[access]
         user_id = connection.headers.get("user_id") or "user"
         custom, core = _auth_handlers(connection)

@@ -19,7 +19,15 @@ from ..detect import IS_CAT_1
 from ..port import Run
 from ..shared.client_calls import ClientCalls, step_for
 from ..shared.event_channel import EventChannel
-from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
+from ..shared.transcript import (
+    StoredState,
+    add_state,
+    call_signatures,
+    find_state,
+    key_of_reply,
+    transcript_keys,
+    words_before_reply,
+)
 from ..shared.turn_notes import TurnNote, TurnNotes, save_turn_notes
 from ..storage import Storage
 from .chat_models import LLMChunk, Parameters, supports_json_format
@@ -55,6 +63,9 @@ READING_HOOK = "before_cat_reads_message"
 PLUGIN_SOURCE = 0
 """Source of the tokens that plugins send without an LLM."""
 
+MAX_QUERY_LENGTH = 2_000
+"""Characters of the text that memories are recalled by where the user said nothing."""
+
 
 class UnknownFunction(Exception):
     """The LLM called a function that it was not offered."""
@@ -66,7 +77,8 @@ class Memory(WorkingMemory):
     history: list[Any] = Field(default_factory=list)
 
     _after_question: list[Any] = PrivateAttr(default_factory=list)
-    """Calls of the client's functions and their results, where the run continues after these."""
+    """Calls of the client's functions and their results, or words of the assistant's, where the run continues after
+    these."""
 
     _question: Any = PrivateAttr(None)
     """The message of the user, when the pipeline has read it."""
@@ -115,8 +127,8 @@ class _PluginsPrompts:
 class Session(StrayCat):
     """The conversation is the client's, and events go to `channel` instead of the user's web socket.
 
-    The question of the run is the last turn of the user, also where the client's functions were called after it.
-    `notes`: of the turns of the conversation.
+    The question of the run is the last turn of the user, also where the client's functions were called after it, and
+    where the reply goes on from the assistant's words after it. `notes`: of the turns of the conversation.
     """
 
     def __init__(
@@ -197,9 +209,13 @@ class Session(StrayCat):
         return End(EARLY_FINISH_REASONS.get(self._finish_reason), total_usage(self._usages), text)
 
     @property
+    def _question_turn(self) -> Turn:
+        return self._turns[self._question] if self._question >= 0 else Turn("user", ())
+
+    @property
     def _continues_turn(self) -> bool:
         """Whether an earlier request began this turn and ended with calls of the client's functions."""
-        return self._question < len(self._turns) - 1
+        return any(turn.role == "tool" for turn in self._turns[self._question + 1 :])
 
     def load_working_memory_from_cache(self) -> None:
         self.working_memory = Memory()
@@ -255,8 +271,7 @@ class Session(StrayCat):
         return message
 
     def _question_message(self) -> Any:
-        turn = self._turns[self._question] if self._question >= 0 else Turn("user", ())
-        message = UserTurn(turn, self.user_id)
+        message = UserTurn(self._question_turn, self.user_id)
         if self._is_question_known():
             message.apply(self._notes.question(self._question) or {})
         return message
@@ -319,12 +334,13 @@ class Session(StrayCat):
         ended."""
         if not self._run.remember or self._snapshot is None:
             return
-        reply, sent = self._run.receipt.final_text(), self._run.receipt.text()
+        before = words_before_reply(self._turns)
+        reply, sent = before + self._run.receipt.final_text(), before + self._run.receipt.text()
         calls = call_signatures(self._calls.tool_calls())
         turns = tuple(self._run.questions.turns.get(place, turn) for place, turn in enumerate(self._turns))
-        keys = [self._keys[-1]]
+        keys = [key_of_reply(self._keys, self._turns)]
         if turns != self._turns:
-            keys.append(transcript_keys(self._run.person, self._run.model, turns)[-1])
+            keys.append(key_of_reply(transcript_keys(self._run.person, self._run.model, turns), turns))
         added = StoredState(reply, calls, self._why, None if sent == reply else sent)
         notes = {self._keys[place + 1]: TurnNote(question) for place, question in self._new_notes.items()}
         if added.sent is not None or added.state:
@@ -368,6 +384,12 @@ class Session(StrayCat):
         self.bridge.check()
         if not self._run.questions.are_read and (message := self._message()) is not None:
             self._note_question(message)
+        if self._run.conversation_only:
+            return None
+        if query is None and not any(self._question_turn.parts):
+            query = self._query_without_question()
+            if not query:
+                return None
         result = super().recall_relevant_memories_to_working_memory(query)
         if self.openai_api_tools_output:
             # The Cat's tools have run in this turn.
@@ -376,8 +398,14 @@ class Session(StrayCat):
 
     def _store_user_message_in_episodic_memory(self, user_message_text: str) -> None:
         self.bridge.check()
-        if self._run.remember and not self._continues_turn:
+        if self._run.remember and not self._continues_turn and user_message_text.strip():
             super()._store_user_message_in_episodic_memory(user_message_text)
+
+    def _query_without_question(self) -> str:
+        """What memories are recalled by where the user said nothing: the last words of the conversation, or else the
+        client's instructions. Embedders refuse an empty text, and a very long one."""
+        texts = [*self._run.conversation.instructions, *(turn.text for turn in self._turns)]
+        return next((text for text in reversed(texts) if text.strip()), "")[:MAX_QUERY_LENGTH]
 
     def _StrayCat__send_ws_json(self, data: Any) -> None:
         """All that the Cat and its plugins send passes through here. After the run it goes where the Cat's own chat

@@ -17,6 +17,7 @@ from ...domain.people import Access, Caller, Person
 from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..detect import IS_CAT_2
 from ..port import Embedder, Host, Run
+from ..shared.bearer import bearer_credential
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
 from ..shared.transcript import transcript_keys
@@ -36,6 +37,7 @@ from .tools import ClientTools
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat import config, log
+    from cat.ambient import auth
     from cat.ambient.context_vars import Ctx, ctx, set_ctx
     from cat.ambient.runtime import ccat
     from cat.auth.user import User
@@ -75,14 +77,14 @@ class Cat2(Host):
         The middleware accepts a cookie as well, which a browser sends with requests of any site, so the header is
         required here.
         """
-        header = connection.headers.get("authorization")
-        if not header:
+        credential = bearer_credential(connection.headers.get("authorization", ""))
+        if not credential:
             raise InvalidApiKey("You did not provide an API key. Send it as: Authorization: Bearer <key>.")
-        user = ctx().user
+        user = ctx().user or await _user_of(connection, credential)
         if user is None:
             raise InvalidApiKey("Incorrect API key provided.")
-        key = header.removeprefix("Bearer ").encode()
-        is_service = config.API_KEY is not None and hmac.compare_digest(key, config.API_KEY.encode())
+        key = config.API_KEY
+        is_service = key is not None and hmac.compare_digest(credential.encode(), key.encode())
         if access is Access.ADMIN and not (is_service or user.is_admin()):
             raise InsufficientPermissions("Your user may not do this: it needs the role admin.")
         return Caller(_person(user), is_service, connection)
@@ -125,7 +127,7 @@ class Cat2(Host):
         channel = EventChannel(run)
         llm = RunLLM(run, channel, live=live)
         instructions = await _instructions(run, agent)
-        client_tools = ClientTools(agent, llm, run.functions)
+        client_tools = ClientTools(agent, llm, run.functions, without_own_tools=run.conversation_only)
         keys = transcript_keys(run.person, run.model, run.conversation.turns)
         questions = QuestionReader(run, slug, await load_turn_notes(self.storage, run.person, keys))
         messages = await messages_with_state(self.storage, run, keys, questions.turns())
@@ -251,6 +253,16 @@ class Cat2(Host):
             self._listener.in_directives = False
             self._tools.before_step()
             self._providers.register()
+
+
+async def _user_of(connection: HTTPConnection, credential: str) -> Any:
+    """The user of a credential whose scheme is spelled in another way than "Bearer", which the Cat's middleware takes
+    for a part of the credential. None for an unknown credential."""
+    bearer = f"Bearer {credential}".encode("latin-1")
+    if (b"authorization", bearer) in connection.scope["headers"]:
+        return None
+    others = [(name, value) for name, value in connection.scope["headers"] if name != b"authorization"]
+    return await auth(HTTPConnection({**connection.scope, "headers": [*others, (b"authorization", bearer)]}))
 
 
 async def _instructions(run: Run, agent: Any) -> list[str]:

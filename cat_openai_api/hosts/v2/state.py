@@ -14,7 +14,15 @@ from ...errors import StorageFailed
 from ..collections import STATES
 from ..detect import IS_CAT_2
 from ..port import Run
-from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
+from ..shared.transcript import (
+    StoredState,
+    add_state,
+    call_signatures,
+    find_state,
+    key_of_reply,
+    transcript_keys,
+    words_before_reply,
+)
 from ..storage import Storage
 from .messages import message_of
 
@@ -35,11 +43,11 @@ async def save_state(
     if not messages or (len(messages) == 1 and all_calls == len(calls) and is_known):
         return
     dumped = [message.model_dump(mode="json", exclude={"text"}) for message in messages]
-    state = StoredState(received, call_signatures(calls), dumped)
     sent = run.conversation.turns
+    state = StoredState(words_before_reply(sent) + received, call_signatures(calls), dumped)
     # A conversation that the Cat stores goes on with the user's messages as plugins have left them.
     as_left = tuple(run.questions.turns.get(place, turn) for place, turn in enumerate(sent))
-    keys = {transcript_keys(run.person, run.model, turns)[-1] for turns in {sent, as_left}}
+    keys = {key_of_reply(transcript_keys(run.person, run.model, turns), turns) for turns in {sent, as_left}}
     with suppress(StorageFailed):
         for key in keys:
             await storage.update(

@@ -22,10 +22,14 @@ class _ClientsTurn(Exception):
 
 
 class ClientTools:
-    """For one run. `messages`: those of the agent and of its own tools in this run, when its loop has ended."""
+    """For one run. `messages`: those of the agent and of its own tools in this run, when its loop has ended.
 
-    def __init__(self, agent: Any, llm: RunLLM, functions: Functions | None) -> None:
+    `without_own_tools`: whether the agent's own tools are withheld from it.
+    """
+
+    def __init__(self, agent: Any, llm: RunLLM, functions: Functions | None, *, without_own_tools: bool) -> None:
         self.messages: list[Any] = []
+        self._without_own_tools = without_own_tools
         self._agent = agent
         self._llm = llm
         self._functions = functions
@@ -36,6 +40,8 @@ class ClientTools:
 
     def add_to_agent(self) -> None:
         """Replace the agent's own tools of the same name. With the choice "none" nothing is added."""
+        if self._without_own_tools:
+            self._agent.tools = []
         if self._functions is None or self._functions.choice == "none":
             return
         own = [tool for tool in self._agent.tools if not self._llm.calls.is_client_function(tool.name)]

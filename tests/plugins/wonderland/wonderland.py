@@ -113,6 +113,12 @@ async def mend_plugin() -> None:
     ccat().registry.classes["agents"] = lost.pop("agents")
 
 
+@endpoint.get("/v1/wonderland", prefix="/custom", include_in_schema=False)
+async def tea() -> dict[str, str]:
+    """Below the path of the plugin's own routes."""
+    return {"served": "tea"}
+
+
 @endpoint.get("/wonderland/tasks", role="admin")
 async def tasks() -> list[str]:
     running = (task.get_coro() for task in asyncio.all_tasks())

@@ -17,6 +17,12 @@ rings: list[str] = []
 GRIN = {"type": "function", "function": {"name": "grin", "description": "Grin.", "parameters": {"type": "object"}}}
 
 
+@endpoint.get("/v1/wonderland", include_in_schema=False)
+async def tea() -> dict[str, str]:
+    """Below the path of the plugin's own routes."""
+    return {"served": "tea"}
+
+
 @endpoint.get("/wonderland/tasks", prefix="")
 async def tasks() -> list[str]:
     running = (task.get_coro() for task in asyncio.all_tasks())
