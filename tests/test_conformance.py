@@ -735,7 +735,7 @@ DEFAULTS = {
 RESPONSE_ERRORS: dict[str, tuple[int, str, str, Json]] = {
     "no JSON": (400, "POST", "", {"content": b"{"}),
     "no input": (400, "POST", "", {"json": {"model": "cheshire-cat"}}),
-    "a built-in tool": (400, "POST", "", {"json": {"input": "x", "tools": [{"type": "web_search"}]}}),
+    "a built-in tool demanded": (400, "POST", "", {"json": {"input": "x", "tool_choice": {"type": "web_search"}}}),
     "an unknown one before it": (400, "POST", "", {"json": {"input": "x", "previous_response_id": "resp_0"}}),
     "no key": (401, "POST", "", {"json": {"input": "x"}, "headers": {"Authorization": "Bearer nobody"}}),
     "no model": (404, "POST", "", {"json": {"input": "x", "model": "dodo"}}),
