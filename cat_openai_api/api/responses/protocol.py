@@ -112,11 +112,14 @@ Content: TypeAlias = (
 )
 
 
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
+
+
 class FunctionTool(WireRequest):
-    """A function of the client. The LLM gets it as the client sent it."""
+    """A function of the client. The LLM gets it as the client sent it, but for a name that is too long for it."""
 
     type: Literal["function"]
-    name: FunctionName
+    name: ToolName
     description: str | None = None
     parameters: JsonObject | None = Field(None, description="A JSON schema.")
     strict: bool | None = None
