@@ -439,6 +439,24 @@ class TestLeftOut:
         if path == RESPONSES and not stream:
             assert reply.json()["tools"][0] == HOSTED[0]
 
+    def test_their_credentials_are_not_stored(self, http: httpx.Client) -> None:
+        secret = {"domain": "x", "name": "y", "value": "SECRET"}
+        container = {"type": "auto", "network_policy": {"type": "allowlist", "domain_secrets": [secret]}}
+        tools = [
+            {**HOSTED[11], "authorization": "SECRET", "headers": {"X-Key": "SECRET"}},
+            {"type": "code_interpreter", "container": container},
+        ]
+        items = [
+            {"type": "additional_tools", "role": "developer", "tools": tools},
+            {"role": "user", "content": script(say="ok")},
+        ]
+        response = respond(http, input=items, tools=tools)
+        assert response["tools"][0] == HOSTED[11]
+        stored = (
+            http.get(f"{RESPONSES}/{response['id']}").text + http.get(f"{RESPONSES}/{response['id']}/input_items").text
+        )
+        assert "SECRET" not in json.dumps(response) + stored
+
     def test_the_log_names_them(self, http: httpx.Client, log_line: Callable[[httpx.Response], str]) -> None:
         reply = http.post(RESPONSES, json={"model": "cheshire-cat", "input": script(say="ok"), "tools": HOSTED[:2]})
         assert '"left_out_tools":["web_search","web_search_preview"]' in log_line(reply)

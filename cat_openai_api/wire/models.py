@@ -29,8 +29,8 @@ class WireReply(BaseModel):
 
 
 def set_fields(request: WireRequest) -> JsonObject:
-    """The fields that the client sent. Values are not copied: a JSON schema may be large."""
-    return {name: value for name, value in request if name in request.model_fields_set}
+    """The fields that the client sent, without null. Values are not copied: a JSON schema may be large."""
+    return {name: value for name, value in request if value is not None and name in request.model_fields_set}
 
 
 def raise_unsupported(message: str) -> NoReturn:

@@ -152,6 +152,21 @@ class OtherTool(WireRequest):
     def sent_type(self) -> str:
         return str(self.sent["type"])
 
+    def without_secrets(self) -> JsonObject:
+        """The tool without credentials for servers that OpenAI would call: responses are stored with their tools."""
+        without: JsonObject = _without_secrets(self.sent)
+        return without
+
+
+SECRETS = frozenset({"authorization", "headers", "domain_secrets"})
+"""Fields of tools of the types `mcp`, `code_interpreter` and `shell`."""
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_secrets(inner) for name, inner in value.items() if name not in SECRETS}
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
+
 
 class InputAudio(WireRequest):
     data: str = Field(min_length=1, description="Base64.")

@@ -181,7 +181,7 @@ Tool: TypeAlias = Annotated[
 def wire_tool(tool: Tool) -> JsonObject:
     """The tool as the response object repeats it."""
     if isinstance(tool, OtherTool):
-        return tool.sent
+        return tool.without_secrets()
     if isinstance(tool, NamespaceTool):
         tools = [wire_tool(inner) for inner in tool.tools]
         return {"type": tool.type, "name": tool.name, "description": tool.description or "", "tools": tools}
