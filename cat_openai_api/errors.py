@@ -319,13 +319,17 @@ def _path(error: Mapping[str, Any], body: Any) -> list[str | int]:
     """The keys and indexes that lead to the invalid value in the body.
 
     Pydantic's `loc` also has a leading "body" and the names of union members; what does not lead further into the
-    body is skipped.
+    body is skipped, and so is the name of a member that is the name of a field too, such as "function".
     """
     path: list[str | int] = []
     value = body
+    tagged: Any = None
     keys = error["loc"][1:]
     for position, key in enumerate(keys):
         is_missing = error["type"] == "missing" and position == len(keys) - 1
+        if isinstance(value, dict) and key == value.get("type") and tagged is not value and position < len(keys) - 1:
+            tagged = value
+            continue
         if isinstance(key, int) and isinstance(value, list) and key < len(value):
             value = value[key]
         elif isinstance(key, str) and isinstance(value, dict) and (key in value or is_missing):

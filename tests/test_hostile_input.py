@@ -55,6 +55,11 @@ def call(name: str = "look", arguments: str = "{}", id: str = "call_1") -> dict[
     return {"type": "function_call", "call_id": id, "name": name, "arguments": arguments}
 
 
+def namespace(name: str, tools: int) -> dict[str, Any]:
+    inner = [{"type": "function", "name": f"f{number}"} for number in range(tools)]
+    return {"type": "namespace", "name": name, "description": "", "tools": inner}
+
+
 def output(text: str = "seen", id: str = "call_1") -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": id, "output": text}
 
@@ -116,7 +121,13 @@ LIMITS_OF_RESPONSES: dict[str, tuple[Callable[[int], dict[str, Any]], int, str]]
     "metadata": (lambda n: items(metadata={str(i): "x" for i in range(n)}), 16, "metadata"),
     "a value of it": (lambda n: items(metadata={"a": "x" * n}), 512, "metadata.a"),
     "user": (lambda n: items(user="x" * n), 512, "user"),
-    "tool's name": (lambda n: items(tools=[{"type": "function", "name": "x" * n}]), 64, "tools[0].name"),
+    "tool's name": (lambda n: items(tools=[{"type": "function", "name": "x" * n}]), 128, "tools[0].name"),
+    "tools of a namespace": (
+        lambda n: items(tools=[namespace("a", n)]),
+        512,
+        "tools[0].tools",
+    ),
+    "functions": (lambda n: items(tools=[namespace("a", 500), namespace("b", n - 500)]), 512, "tools"),
     "call's name": (lambda n: items(USER, call("x" * n), output()), 512, "input[1].name"),
     "call's id": (lambda n: items(USER, call(id="x" * n), output(id="x" * n)), 512, "input[1].call_id"),
     "an item's id": (lambda n: items({**USER, "id": "x" * n}), 512, "input[0].id"),

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from bridge.cat_openai_api.api.responses.events import ResponseEventEncoder
 from bridge.cat_openai_api.domain.events import CallDelta, Delta, Refusal, Step, Text
+from bridge.cat_openai_api.generation.tools import ClientTools
 from hypothesis import given
 from hypothesis import strategies as st
 from upstream import script
@@ -83,7 +84,7 @@ def deltas_of(blocks: Sequence[Any]) -> Iterator[Delta]:
 @given(blocks)
 def test_whatever_comes_one_item_is_told_after_the_other(blocks: list[Any]) -> None:
     """An LLM may go back and forth between its calls: they are told one by one all the same."""
-    encoder = ResponseEventEncoder()
+    encoder = ResponseEventEncoder(ClientTools())
     deltas = [*deltas_of(blocks)]
     told = events_of(b"".join([*map(encoder.encode_delta, deltas), encoder.finish("completed")]))
     items = [item.wire() for item in encoder.output]
@@ -99,13 +100,13 @@ def test_whatever_comes_one_item_is_told_after_the_other(blocks: list[Any]) -> N
 
 
 def test_a_call_is_told_while_its_arguments_come() -> None:
-    encoder = ResponseEventEncoder()
+    encoder = ResponseEventEncoder(ClientTools())
     told = [events_of(encoder.encode_delta(delta)) for delta in deltas_of([[0] * len(ARGUMENTS)])]
     assert [event["delta"] for events in told for event in events[-1:]] == ARGUMENTS
 
 
 def test_a_call_without_arguments_holds_none_up() -> None:
-    encoder = ResponseEventEncoder()
+    encoder = ResponseEventEncoder(ClientTools())
     deltas = [CallDelta(0, "call_0", "look", ""), CallDelta(1, "call_1", "look", ""), Text("Well.")]
     told = events_of(b"".join(map(encoder.encode_delta, deltas)))
     assert [event["item"]["type"] for event in told if event["type"] == "response.output_item.done"] == [

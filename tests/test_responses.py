@@ -593,13 +593,6 @@ class TestCancel:
 
 
 class TestRefused:
-    @pytest.mark.parametrize("kind", ["web_search", "file_search", "computer_use_preview", "mcp", "code_interpreter"])
-    def test_tools_that_are_no_functions(self, http: httpx.Client, kind: str) -> None:
-        reply = http.post(RESPONSES, json={"model": "cheshire-cat", "input": "x", "tools": [{"type": kind}]})
-        error = reply.json()["error"]
-        assert (reply.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", "tools[0]")
-        assert kind in error["message"]
-
     @pytest.mark.parametrize(
         "fields",
         [
@@ -609,7 +602,7 @@ class TestRefused:
             {"top_logprobs": 2},
             {"include": ["message.output_text.logprobs"]},
             {"tool_choice": {"type": "web_search"}},
-            {"input": [{"type": "web_search_call", "id": "ws_1"}]},
+            {"input": [{"type": "telepathy_call", "id": "tp_1"}]},
             {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]}]},
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://example.org"}]}]},
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://example.org/a"}]}]},

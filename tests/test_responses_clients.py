@@ -15,26 +15,31 @@ MORE: dict[str, Any] = {
     "session": SECOND,
     "streamed tools": RESULTS["tools"],
     "structured by a function": DINAH,
+    "custom tool": "purr!",
+    "streamed custom tool": "purr!",
+    "namespace": RESULTS["tools"],
     "streamed items": ["tool_called", "tool_output", "message_output_created"],
     "input items": [FIRST, FIRST, SECOND],
     "hand-off": ["Weather", RESULTS["tools"]],
 }
 """What results of it, beside what comes of chat."""
 
-SDK = {"previous", "input items"}
+SDK = {"previous", "input items", "custom tool"}
 FRAMEWORK = {"previous", "streamed tools"}
+AGENTS = {"session", "streamed items", "hand-off", "custom tool", "streamed custom tool", "namespace"}
+CUSTOM = {"custom tool", "streamed custom tool"}
 PYTHON = {
     "openai-1.66": ("try_openai_responses.py", SDK),
     "openai-1": ("try_openai_responses.py", SDK),
     "openai-2": ("try_openai_responses.py", SDK),
     "openai": ("try_openai_responses.py", SDK),
-    "openai-agents": ("try_openai_agents.py", FRAMEWORK | {"session", "streamed items", "hand-off"}),
-    "langchain": ("try_langchain_responses.py", FRAMEWORK | {"structured by a function"}),
+    "openai-agents": ("try_openai_agents.py", FRAMEWORK | AGENTS),
+    "langchain": ("try_langchain_responses.py", FRAMEWORK | {"structured by a function", *CUSTOM}),
     "pydantic-ai": ("try_pydantic_ai_responses.py", FRAMEWORK | {"structured by a function"}),
 }
 NODE = {
     "openai": ("try_openai_responses.mjs", SDK),
-    "ai-sdk-openai": ("try_ai_sdk_responses.mjs", FRAMEWORK | {"session"}),
+    "ai-sdk-openai": ("try_ai_sdk_responses.mjs", FRAMEWORK | {"session", "custom tool"}),
 }
 """Requirements, script, and what it does more than chat's."""
 

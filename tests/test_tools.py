@@ -456,8 +456,9 @@ ASKED = {"role": "user", "content": "Weather?"}
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools[0]", "unsupported_parameter"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]", "unsupported_parameter"),
+        ({"tools": [{"type": "custom"}]}, "tools[0].custom", "missing_required_parameter"),
+        ({"tools": [{"type": 1}]}, "tools[0].type", "invalid_value"),
+        ({"tools": [{"name": "x"}]}, "tools[0].type", "missing_required_parameter"),
         ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_required_parameter"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name", "missing_required_parameter"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "invalid_value"),

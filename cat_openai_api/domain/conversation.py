@@ -127,12 +127,14 @@ class Functions:
     """The client's functions that the LLM may call in a run.
 
     `tools`: OpenAI's tool objects as the client sent them, by function name, at least one. `choice`: whether the LLM
-    may, must or must not call one. `parallel`: False limits the LLM to one call; None leaves it to the LLM.
+    may, must or must not call one. `parallel`: False limits the LLM to one call; None leaves it to the LLM. `custom`:
+    names of the functions that stand for custom tools, see `wire.custom_input`.
     """
 
     tools: Mapping[str, Mapping[str, Any]]
     choice: CallChoice = None
     parallel: bool | None = None
+    custom: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Generation:
     async def _count_tokens(self) -> Usage:
         """For an LLM that reports no usage or was stopped before its report. Images are not counted."""
         calls = [text for call in self.reply.calls() for text in (call.name, call.arguments)]
-        texts = prompt_texts(self.conversation, self.request.functions)
+        texts = prompt_texts(self.conversation, self.request.tools.functions)
         prompt = await count_prompt_tokens(texts, runtime.vocabulary)
         completion = await count_tokens([self.reply.text(), self.reply.refusal(), *calls], runtime.vocabulary)
         return Usage(prompt, completion, prompt + completion)
@@ -131,7 +131,7 @@ async def prepare_generation(
         person,
         context,
         sampling=request.sampling,
-        functions=request.functions,
+        functions=request.tools.functions,
         format=request.format,
         remember=request.remember,
         conversation_only=request.conversation_only,

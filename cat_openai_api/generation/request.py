@@ -12,6 +12,7 @@ from ..hosts.port import Cancellation
 from ..runtime import runtime
 from .json_schema import InvalidSchema, check_schema
 from .model_names import resolve_model
+from .tools import ClientTools
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -31,8 +32,8 @@ class GenerationRequest:
 
     `id`: of the response. `requested_model`: the client's name for the model. `model`: the Cat's id of it. `stream`:
     whether the client requested a stream. `max_tokens`: limits of the reply's length, of which the smallest counts;
-    None and values below 1 are no limit. `uses_stored_conversation`: whether the request continues the conversation
-    that the Cat stores. For the other fields see `Run`.
+    None and values below 1 are no limit. `tools`: the client's, of every type. `uses_stored_conversation`: whether the
+    request continues the conversation that the Cat stores. For the other fields see `Run`.
     """
 
     id: str
@@ -40,7 +41,7 @@ class GenerationRequest:
     model: str
     parsed: ParsedConversation
     stream: bool
-    functions: Functions | None = None
+    tools: ClientTools = field(default_factory=ClientTools)
     format: JsonFormat | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: Sequence[int | None] = ()

@@ -4,7 +4,7 @@ It contains no texts of the request or the reply, and nothing that identifies a 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from ..domain.events import FinishReason
@@ -26,8 +26,9 @@ class RequestRecord:
     `request_id`: the value of the header `x-request-id`. `route`: its path. `model`: the Cat's id, not the client's
     name for it. `status`: of the response. `stream`: whether the client requested a stream. `usage`: as the LLM
     reported it, or a count if the response has one. `error`: the error that the client got, as a response or in a
-    stream. `is_cancelled`: whether another request cancelled this one. `debug`: whether `details` and the error are
-    logged; `details` has lengths and names, no texts.
+    stream. `left_out_tools`: names of the client's tools that the LLM is not offered. `is_cancelled`: whether another
+    request cancelled this one. `debug`: whether `details` and the error are logged; `details` has lengths and names, no
+    texts.
     """
 
     def __init__(self, request_id: str, route: str) -> None:
@@ -38,6 +39,7 @@ class RequestRecord:
         self.stream: bool | None = None
         self.usage: Usage | None = None
         self.error: ApiError | None = None
+        self.left_out_tools: Sequence[str] = ()
         self.is_cancelled = False
         self.debug = False
         self.details: JsonObject = {}
@@ -76,6 +78,7 @@ class RequestRecord:
             "code": code,
             "model": self.model,
             "stream": self.stream,
+            "left_out_tools": self.left_out_tools or None,
             "time_to_first_token": self._time_to_first_token,
             "seconds": seconds,
             "usage": self.usage and _usage_fields(self.usage),

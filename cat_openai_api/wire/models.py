@@ -28,6 +28,11 @@ class WireReply(BaseModel):
         return self.model_dump()
 
 
+def set_fields(request: WireRequest) -> JsonObject:
+    """The fields that the client sent, without null. Values are not copied: a JSON schema may be large."""
+    return {name: value for name, value in request if value is not None and name in request.model_fields_set}
+
+
 def raise_unsupported(message: str) -> NoReturn:
     """Raise, in a validator, the error with the code `unsupported_parameter`."""
     raise PydanticCustomError("unsupported_parameter", "{reason}", {"reason": message})

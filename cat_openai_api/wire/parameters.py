@@ -3,17 +3,21 @@
 Names, defaults and limits are OpenAI's (OpenAI API reference), unless a docstring says otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ..errors import invalid
 from .json import JsonObject
 from .models import MAX_NAME_LENGTH, WireRequest, raise_unsupported
 
 MAX_MESSAGES = 2048
 MAX_TOOLS = 128
+
+MAX_NAMESPACE_TOOLS = 512
+"""OpenAI gives no limit."""
+
 MAX_STOP_SEQUENCES = 4
 
 MAX_PARTS = 2048
@@ -56,25 +60,33 @@ def _check_unsupported(value: Any) -> Any:
     return value
 
 
-def check_tool_type(tool: Any) -> Any:
-    """Validator of a tool or a tool choice before its type is known; only functions are supported."""
-    type = tool.get("type", "function") if isinstance(tool, dict) else "function"
-    if type != "function":
-        raise_unsupported(f"tools of type '{str(type)[:100]}' are not supported; send tools of type 'function'")
-    return tool
+def tool_type_validator(*known: str) -> BeforeValidator:
+    """A validator of a tool, before its type is known, that makes an `OtherTool` of all but the `known` types."""
+
+    def check(tool: Any) -> Any:
+        type = tool.get("type") if isinstance(tool, dict) else None
+        return {"type": "other", "sent": tool} if isinstance(type, str) and type not in known else tool
+
+    return BeforeValidator(check)
 
 
-def check_function_name(name: str, tools: Mapping[str, object], param: str) -> str:
-    """Returns `name` if it is among `tools`, which are by function name. Raises `InvalidRequest`."""
-    if name not in tools:
-        raise invalid(param, f"the request has no function with the name '{name}'")
-    return name
+def tool_choice_validator(*known: str) -> BeforeValidator:
+    """A validator of a tool choice, before its type is known, that refuses all but the `known` types."""
+
+    def check(choice: Any) -> Any:
+        type = choice.get("type") if isinstance(choice, dict) else None
+        if isinstance(type, str) and type not in known:
+            raise_unsupported(f"the Cat has no tool of the type '{type[:100]}' that it could be told to use")
+        return choice
+
+    return BeforeValidator(check)
 
 
 def check_unique_names(names: Sequence[str]) -> None:
     """For validators. Raises ValueError."""
-    if duplicates := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"several functions have the name '{min(duplicates)}'; names must be unique")
+    if len(set(names)) < len(names):
+        duplicates = (name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"several tools have the name '{min(duplicates)}'; names must be unique")
 
 
 def max_entries(limit: int, noun: str) -> BeforeValidator:
@@ -127,6 +139,35 @@ class StreamOptions(WireRequest):
     include_usage: bool | None = None
 
 
+class OtherTool(WireRequest):
+    """A tool that neither the Cat nor its LLM can call: OpenAI's own servers run it, or its type is unknown here.
+
+    It is left out of what the LLM is offered. `sent`: the tool as the client sent it.
+    """
+
+    type: Literal["other"]
+    sent: JsonObject
+
+    @property
+    def sent_type(self) -> str:
+        return str(self.sent["type"])
+
+    def without_secrets(self) -> JsonObject:
+        """The tool without credentials for servers that OpenAI would call: responses are stored with their tools."""
+        without: JsonObject = _without_secrets(self.sent)
+        return without
+
+
+SECRETS = frozenset({"authorization", "headers", "domain_secrets"})
+"""Fields of tools of the types `mcp`, `code_interpreter` and `shell`."""
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_secrets(inner) for name, inner in value.items() if name not in SECRETS}
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
+
+
 class InputAudio(WireRequest):
     data: str = Field(min_length=1, description="Base64.")
     format: Literal["wav", "mp3"]
@@ -143,6 +184,11 @@ class TextFormat(WireRequest):
 
 class JsonObjectFormat(WireRequest):
     type: Literal["json_object"]
+
+
+class Grammar(WireRequest):
+    syntax: Literal["lark", "regex"]
+    definition: str
 
 
 class GenerationParameters(WireRequest):

@@ -26,6 +26,22 @@ const weather = {
 const told = await generateText(weather);
 const streamed = await streamText(weather).text;
 
+// A tool whose input is a text, beside one that only OpenAI's servers have.
+const shout = openai.tools.customTool({
+  description: "Says a text loudly.",
+  format: { type: "grammar", syntax: "regex", definition: "[a-z]+" },
+  execute: async (input) => `${input}!`,
+});
+const loud = {
+  model,
+  tools: { shout, web_search: openai.tools.webSearch({}) },
+  stopWhen: isStepCount(3),
+  prompt: "Do shout 'purr'.",
+};
+const shouted = await generateText(loud);
+const streamedShout = await streamText(loud).text;
+if (streamedShout !== shouted.text) throw new Error(streamedShout);
+
 const schema = z.object({ name: z.string(), legs: z.number().int() });
 const animal = await generateText({ model, output: Output.object({ schema }), prompt: "'Dinah' has 4 legs." });
 
@@ -53,6 +69,7 @@ console.log(
     "streamed tools": streamed,
     structured: animal.output,
     image: seen.text,
+    "custom tool": shouted.text,
     session: referring.text,
     previous: previous.text,
   }),

@@ -4,10 +4,11 @@ import base64
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, custom_tool
 from pydantic import BaseModel
 
 model = ChatOpenAI(
@@ -30,8 +31,14 @@ def get_weather(city: str) -> str:
     return f"{city}: rain"
 
 
-def told(question: str, *, streamed: bool) -> str:
-    with_tools = model.bind_tools([get_weather])
+@custom_tool(format={"type": "grammar", "syntax": "regex", "definition": "[a-z]+"})
+def shout(text: str) -> str:
+    """Says a text loudly."""
+    return f"{text}!"
+
+
+def told(question: str, used: Any = get_weather, *, streamed: bool) -> str:
+    with_tools = model.bind_tools([used, {"type": "web_search"}])
     messages = [HumanMessage(question)]
     while True:
         if streamed:
@@ -42,9 +49,7 @@ def told(question: str, *, streamed: bool) -> str:
         if not reply.tool_calls:
             return reply.text
         messages.append(reply)
-        messages += [
-            ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in reply.tool_calls
-        ]
+        messages += [used.invoke(call) for call in reply.tool_calls]
 
 
 image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}
@@ -65,6 +70,8 @@ print(
             "structured": structured["json_schema"],
             "structured by a function": structured["function_calling"],
             "image": model.invoke([seen]).text,
+            "custom tool": told("Do shout 'purr'.", shout, streamed=False),
+            "streamed custom tool": told("Do shout 'purr'.", shout, streamed=True),
             "previous": model.invoke("Who are you?", previous_response_id=before).text,
         }
     )

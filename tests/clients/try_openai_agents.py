@@ -7,7 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from agents import Agent, Runner, SQLiteSession, function_tool, set_tracing_disabled
+from agents import (
+    Agent,
+    CustomTool,
+    Runner,
+    SQLiteSession,
+    WebSearchTool,
+    function_tool,
+    set_tracing_disabled,
+    tool_namespace,
+)
 from pydantic import BaseModel
 
 set_tracing_disabled(True)  # traces go to OpenAI
@@ -26,10 +35,26 @@ def get_weather(city: str) -> str:
     return f"{city}: rain"
 
 
+async def shout_it(_context: Any, input: str) -> str:
+    return f"{input}!"
+
+
+shout = CustomTool(name="shout", description="Says a text loudly.", on_invoke_tool=shout_it)
+offices = tool_namespace(name="offices", description="Public offices.", tools=[get_weather])
+
 cat = Agent(name="Cat", model="cheshire-cat")
 weather = Agent(name="Weather", model="cheshire-cat", tools=[get_weather])
 desk = Agent(name="Desk", model="cheshire-cat", instructions="Pass questions on.", handoffs=[weather])
+shouter = Agent(name="Shouter", model="cheshire-cat", tools=[shout, WebSearchTool()])
+official = Agent(name="Official", model="cheshire-cat", tools=[*offices])
 zoo = Agent(name="Zoo", model="cheshire-cat", output_type=Animal)
+
+
+async def streamed_output(agent: Any, question: str) -> str:
+    streamed = Runner.run_streamed(agent, question)
+    async for _ in streamed.stream_events():
+        pass
+    return str(streamed.final_output)
 
 
 async def main() -> dict[str, Any]:
@@ -61,6 +86,9 @@ async def main() -> dict[str, Any]:
         "streamed items": items,
         "structured": (await Runner.run(zoo, "'Dinah' has 4 legs.")).final_output.model_dump(),
         "image": (await Runner.run(cat, [{"role": "user", "content": look}])).final_output,
+        "custom tool": (await Runner.run(shouter, "Do shout 'purr'.")).final_output,
+        "streamed custom tool": await streamed_output(shouter, "Do shout 'purr'."),
+        "namespace": (await Runner.run(official, "Do offices__get_weather for 'Oslo'.")).final_output,
         "previous": second.final_output,
         "session": third.final_output,
         "hand-off": [handed_on.last_agent.name, handed_on.final_output.rpartition("\n")[2]],

@@ -37,6 +37,18 @@ const [{ call_id, arguments: written }] = called.output;
 const result = { type: "function_call_output", call_id, output: `${JSON.parse(written).city}: rain` };
 const answered = await ask([question, ...called.output, result], { tools: [weather] });
 
+// A tool whose input is a text, beside one that only OpenAI's servers have.
+const shout = { type: "custom", name: "shout", description: "Says a text loudly.", format: { type: "text" } };
+const loudly = { tools: [shout, { type: "web_search" }] };
+const [shouting] = (await ask("Do shout 'purr'.", loudly)).output;
+const shouts = [];
+for await (const event of await ask("Do shout 'purr'.", { ...loudly, stream: true })) {
+  if (event.type === "response.custom_tool_call_input.delta") shouts.push(event.delta);
+}
+if (shouts.join("") !== shouting.input) throw new Error("streamed otherwise");
+const loud = { type: "custom_tool_call_output", call_id: shouting.call_id, output: `${shouting.input}!` };
+const shouted = await ask(["Do shout 'purr'."].map((content) => ({ role: "user", content })).concat(shouting, loud), loudly);
+
 const schema = {
   type: "object",
   properties: { name: { type: "string" }, legs: { type: "integer" } },
@@ -66,6 +78,7 @@ console.log(
     tools: answered.output_text,
     structured: described.output_parsed,
     image: seen.output_text,
+    "custom tool": shouted.output_text,
     previous: second.output_text,
     "input items": items,
   }),

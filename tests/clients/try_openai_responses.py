@@ -65,6 +65,20 @@ answered = ask([result], tools=[weather], previous_response_id=called.id)
 again = ask([*items, *called.output, result], tools=[weather], store=False)
 assert again.output_text == answered.output_text
 
+# A tool whose input is a text, beside one that only OpenAI's servers have.
+loudly: Any = [{"type": "custom", "name": "shout", "description": "Says a text loudly."}, {"type": "web_search"}]
+shouting = ask("Do shout 'purr'.", tools=loudly)
+(call,) = shouting.output
+assert call.type == "custom_tool_call"
+shouts = [
+    event.delta
+    for event in ask("Do shout 'purr'.", tools=loudly, stream=True)
+    if event.type == "response.custom_tool_call_input.delta"
+]
+assert "".join(shouts) == call.input
+result = {"type": "custom_tool_call_output", "call_id": call.call_id, "output": f"{call.input}!"}
+shouted = ask([result], tools=loudly, previous_response_id=shouting.id)
+
 parsed = client.responses.parse(model="cheshire-cat", input="'Dinah' has 4 legs.", text_format=Animal)
 
 look = [
@@ -95,6 +109,7 @@ print(
             "tools": answered.output_text,
             "structured": parsed.output_parsed.model_dump(),
             "image": seen.output_text,
+            "custom tool": shouted.output_text,
             "previous": second.output_text,
             "input items": said,
         }

@@ -43,8 +43,10 @@ class Server:
     key: str
 
 
-def langchain(server: Server, python: str) -> Outcomes:
+def langchain(server: Server, python: str, api: str) -> Outcomes:
+    """`api`: "chat" or "responses"."""
     variables = {
+        "OPENAI_API": api,
         "OPENAI_BASE_URL": server.base_url,
         "OPENAI_API_KEY": server.key,
         "OPENAI_MODEL": server.model,
@@ -66,7 +68,7 @@ def langchain(server: Server, python: str) -> Outcomes:
         if not report.exists():
             sys.exit(f"the suite did not start:\n{run.stdout}{run.stderr}")
         cases = ElementTree.parse(report).iter("testcase")
-        return {f"langchain {case.attrib['name']}": outcome(case) for case in cases}
+        return {case.attrib["name"]: outcome(case) for case in cases}
 
 
 def outcome(case: ElementTree.Element) -> str:
@@ -111,10 +113,19 @@ def main() -> int:
     parser.add_argument("--bun", default="bun", help="the program that runs its tests")
     arguments = parser.parse_args()
 
-    def all_of(server: Server) -> Outcomes:
-        probed = canary(server, arguments.canary) if arguments.canary else {}
-        tested = langchain(server, arguments.python) if arguments.python else {}
-        return {**tested, **probed}
+    def probe(server: Server) -> Outcomes:
+        return canary(server, arguments.canary) if arguments.canary else {}
+
+    def langchain_tests(server: Server, *apis: str) -> Outcomes:
+        """By API. The LLM has chat completions only: what it does there is what Responses must do."""
+        if not arguments.python:
+            return {}
+        outcomes = {api: langchain(server, arguments.python, api) for api in apis}
+        return {
+            f"langchain {api} {name}": outcome
+            for api in ("chat", "responses")
+            for name, outcome in outcomes.get(api, outcomes["chat"]).items()
+        }
 
     upstream = Upstream.start(sys.executable)
     try:
@@ -123,9 +134,10 @@ def main() -> int:
             try:
                 cat.use_llm(upstream.base_url)
                 cat.put_settings(UNLIMITED).raise_for_status()
-                of_llm = all_of(Server(upstream.base_url, "test-model", "a key"))
+                llm = Server(upstream.base_url, "test-model", "a key")
                 behind_cat = Server(cat.base_url, "cheshire-cat", KEY)
-                of_cat = all_of(behind_cat)
+                of_llm = {**langchain_tests(llm, "chat"), **probe(llm)}
+                of_cat = {**langchain_tests(behind_cat, "chat", "responses"), **probe(behind_cat)}
                 folder_of_suite = arguments.open_responses
                 published = open_responses(behind_cat, folder_of_suite, arguments.bun) if folder_of_suite else {}
             finally:

@@ -14,6 +14,7 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 MODEL = os.environ["OPENAI_MODEL"]
+RESPONSES = os.environ["OPENAI_API"] == "responses"
 FILES = {
     ".png": base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
@@ -49,7 +50,7 @@ class TestChatOpenAI(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": MODEL, "max_retries": 0, "timeout": 30, "stream_usage": True, "use_responses_api": False}
+        return {"model": MODEL, "max_retries": 0, "timeout": 30, "stream_usage": True, "use_responses_api": RESPONSES}
 
     @property
     def model_override_value(self) -> str:

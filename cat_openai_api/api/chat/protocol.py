@@ -15,18 +15,21 @@ from ...wire.parameters import (
     MAX_TOOLS,
     CompletionParameters,
     FunctionName,
+    Grammar,
     InputAudio,
     JsonObjectFormat,
     Name,
+    OtherTool,
     ReasoningEffort,
     RefusalPart,
     ServiceTier,
     TextFormat,
     TokenLimit,
     Unsupported,
-    check_tool_type,
     check_unique_names,
     count_parts,
+    tool_choice_validator,
+    tool_type_validator,
 )
 from ...wire.usage import CompletionUsage
 
@@ -100,15 +103,38 @@ class MessageFunctionCall(WireRequest):
 
 class MessageToolCall(WireRequest):
     id: Name
-    type: Literal["function"] = "function"
+    type: Literal["function"]
     function: MessageFunctionCall
+
+
+class MessageCustomCall(WireRequest):
+    name: Name
+    input: str
+
+
+class MessageCustomToolCall(WireRequest):
+    id: Name
+    type: Literal["custom"]
+    custom: MessageCustomCall
+
+
+def _set_call_type(call: Any) -> Any:
+    """Validator of a call before its type is known: some clients leave it out."""
+    if isinstance(call, dict) and call.get("type") is None:
+        return {**call, "type": "custom" if "custom" in call else "function"}
+    return call
+
+
+MessageCall: TypeAlias = Annotated[
+    Annotated[MessageToolCall | MessageCustomToolCall, Field(discriminator="type")], BeforeValidator(_set_call_type)
+]
 
 
 class AssistantMessage(WireRequest):
     role: Literal["assistant"]
     content: AssistantContent | None = None
     refusal: str | None = None
-    tool_calls: list[MessageToolCall] | None = Field(None, max_length=MAX_PARTS)
+    tool_calls: list[MessageCall] | None = Field(None, max_length=MAX_PARTS)
     function_call: MessageFunctionCall | None = None
 
 
@@ -140,23 +166,62 @@ class FunctionDefinition(WireRequest):
     model_config = ConfigDict(extra="allow")
 
 
-class Tool(WireRequest):
-    type: str
+class FunctionTool(WireRequest):
+    type: Literal["function"]
     function: FunctionDefinition
 
 
-class NamedFunction(WireRequest):
+class PlainTextFormat(WireRequest):
+    type: Literal["text"]
+
+
+class GrammarFormat(WireRequest):
+    type: Literal["grammar"]
+    grammar: Grammar
+
+
+class CustomDefinition(WireRequest):
+    name: Name
+    description: str | None = None
+    format: Annotated[PlainTextFormat | GrammarFormat, Field(discriminator="type")] | None = None
+
+
+class CustomTool(WireRequest):
+    """A tool whose input is a text instead of arguments in JSON."""
+
+    type: Literal["custom"]
+    custom: CustomDefinition
+
+
+Tool: TypeAlias = Annotated[
+    Annotated[FunctionTool | CustomTool | OtherTool, Field(discriminator="type")],
+    tool_type_validator("function", "custom"),
+]
+
+
+class ToolName(WireRequest):
     name: Name
 
 
-class NamedToolChoice(WireRequest):
+class FunctionChoice(WireRequest):
     type: Literal["function"]
-    function: NamedFunction
+    function: ToolName
+
+
+class CustomChoice(WireRequest):
+    type: Literal["custom"]
+    custom: ToolName
+
+
+AllowedTool: TypeAlias = Annotated[
+    Annotated[FunctionChoice | CustomChoice | OtherTool, Field(discriminator="type")],
+    tool_type_validator("function", "custom"),
+]
 
 
 class AllowedTools(WireRequest):
     mode: Literal["auto", "required"]
-    tools: list[NamedToolChoice] = Field(min_length=1, max_length=MAX_TOOLS)
+    tools: list[AllowedTool] = Field(min_length=1, max_length=MAX_TOOLS)
 
 
 class AllowedToolsChoice(WireRequest):
@@ -164,9 +229,11 @@ class AllowedToolsChoice(WireRequest):
     allowed_tools: AllowedTools
 
 
-ToolChoice = (
-    Literal["none", "auto", "required"] | Annotated[NamedToolChoice | AllowedToolsChoice, Field(discriminator="type")]
-)
+ToolChoice: TypeAlias = Annotated[
+    Literal["none", "auto", "required"]
+    | Annotated[FunctionChoice | CustomChoice | AllowedToolsChoice, Field(discriminator="type")],
+    tool_choice_validator("function", "custom", "allowed_tools"),
+]
 
 
 class JsonSchema(WireRequest):
@@ -194,13 +261,11 @@ class ChatCompletionRequest(CompletionParameters):
     safety_identifier: str | None = Field(None, max_length=MAX_NAME_LENGTH)
     reasoning_effort: ReasoningEffort | None = None
     response_format: ResponseFormat | None = None
-    tools: list[Annotated[Tool, BeforeValidator(check_tool_type)]] | None = Field(None, max_length=MAX_TOOLS)
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: list[FunctionDefinition] | None = Field(None, max_length=MAX_TOOLS, description="Older form of tools.")
-    function_call: Literal["none", "auto"] | NamedFunction | None = Field(
-        None, description="Older form of tool_choice."
-    )
+    function_call: Literal["none", "auto"] | ToolName | None = Field(None, description="Older form of tool_choice.")
     store: bool | None = Field(None, description="False: nothing of the request is stored in the Cat's memory.")
     service_tier: ServiceTier | None = None
     logprobs: Unsupported = None
@@ -237,12 +302,17 @@ class ChatCompletionRequest(CompletionParameters):
             raise_unsupported("only text is supported; send ['text'] or leave it out")
         return value
 
-    @field_validator("tools", "functions")
+    @field_validator("tools")
     @classmethod
-    def _check_names(
-        cls, value: list[Tool] | list[FunctionDefinition] | None
-    ) -> list[Tool] | list[FunctionDefinition] | None:
-        check_unique_names([(item.function if isinstance(item, Tool) else item).name for item in value or []])
+    def _check_tool_names(cls, value: list[Tool] | None) -> list[Tool] | None:
+        functions = [tool.function.name for tool in value or [] if isinstance(tool, FunctionTool)]
+        check_unique_names(functions + [tool.custom.name for tool in value or [] if isinstance(tool, CustomTool)])
+        return value
+
+    @field_validator("functions")
+    @classmethod
+    def _check_function_names(cls, value: list[FunctionDefinition] | None) -> list[FunctionDefinition] | None:
+        check_unique_names([function.name for function in value or []])
         return value
 
 
@@ -257,13 +327,24 @@ class ReplyToolCall(WireReply):
     function: FunctionCall
 
 
+class CustomCall(WireReply):
+    name: str
+    input: str
+
+
+class ReplyCustomToolCall(WireReply):
+    id: str
+    type: Literal["custom"] = "custom"
+    custom: CustomCall
+
+
 class AssistantReply(WireReply):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
     annotations: list[JsonObject] = Field(default_factory=list)
     reasoning_content: str | None = Field(None, description="Steps of the Cat, with the setting show_steps.")
-    tool_calls: list[ReplyToolCall] | None = None
+    tool_calls: list[ReplyToolCall | ReplyCustomToolCall] | None = None
     function_call: FunctionCall | None = None
 
 

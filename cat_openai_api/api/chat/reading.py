@@ -1,26 +1,46 @@
 """Reading the wire models of a chat completion request into domain objects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ...conversation.builder import ConversationBuilder, ParsedConversation
-from ...domain.conversation import CallChoice, Functions, JsonFormat, Part, ToolCall
+from ...domain.conversation import JsonFormat, Part, ToolCall
 from ...errors import invalid
-from ...wire.parameters import JsonObjectFormat, RefusalPart, TextFormat, check_function_name
+from ...generation.tools import (
+    NO_ALLOWED_TOOL,
+    ClientTool,
+    ClientTools,
+    OfferedTools,
+    ToolDefinition,
+    ToolsBuilder,
+    custom_function,
+    encode_call,
+    function_choice,
+)
+from ...wire.models import set_fields
+from ...wire.parameters import JsonObjectFormat, OtherTool, RefusalPart, TextFormat
 from .protocol import (
     AllowedToolsChoice,
     AssistantMessage,
     AudioPart,
     ChatCompletionRequest,
+    CustomChoice,
+    CustomDefinition,
+    CustomTool,
     DeveloperMessage,
     FilePart,
+    FunctionChoice,
+    FunctionDefinition,
     FunctionMessage,
+    FunctionTool,
+    GrammarFormat,
     ImagePart,
-    NamedFunction,
-    NamedToolChoice,
+    MessageCall,
+    MessageToolCall,
     RequestMessage,
     SystemMessage,
     TextPart,
     ToolMessage,
+    ToolName,
     UserMessage,
 )
 
@@ -28,9 +48,13 @@ WirePart = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
 
 
 def read_messages(
-    messages: Sequence[RequestMessage], *, allow_remote_images: bool, last_user_message_only: bool
+    messages: Sequence[RequestMessage],
+    tools: ClientTools,
+    *,
+    allow_remote_images: bool,
+    last_user_message_only: bool,
 ) -> ParsedConversation:
-    """The conversation of `messages`. Raises `InvalidRequest`.
+    """The conversation of `messages`, with calls of `tools` as the LLM made them. Raises `InvalidRequest`.
 
     `last_user_message_only`: whether to leave out all messages before the user's last one, and instructions. What
     follows it are tool calls and their results.
@@ -42,44 +66,58 @@ def read_messages(
     for index, message in enumerate(messages):
         is_instruction = isinstance(message, SystemMessage | DeveloperMessage)
         if index >= first and not (last_user_message_only and is_instruction):
-            _read_message(builder, index, message)
+            _read_message(builder, index, message, tools)
     return builder.build("messages", ends_with_instructions=is_instruction)
 
 
-def read_functions(body: ChatCompletionRequest) -> Functions | None:
-    """The functions that the LLM may call, in the form of `tools`; None if there are none. Raises `InvalidRequest`."""
+def read_tools(body: ChatCompletionRequest) -> ClientTools:
+    """The tools of the request, as its `tool_choice` allows them. Raises `InvalidRequest`."""
     if body.tools and body.functions:
         raise invalid("functions", "send tools or functions, not both")
-    tools = [tool.model_dump(exclude_unset=True) for tool in body.tools or []]
-    tools += [
-        {"type": "function", "function": function.model_dump(exclude_unset=True)} for function in body.functions or []
-    ]
-    tools_by_name = {tool["function"]["name"]: {"type": "function", **tool} for tool in tools}
-    choice, allowed_names = _read_choice(body, tools_by_name)
-    if not tools_by_name:
-        return None
-    if allowed_names:
-        tools_by_name = {name: tools_by_name[name] for name in allowed_names}
-    return Functions(tools_by_name, choice, False if body.functions else body.parallel_tool_calls)
-
-
-def _read_choice(body: ChatCompletionRequest, tools: Mapping[str, object]) -> tuple[CallChoice, list[str]]:
-    """The choice, and the names of the tools that it allows; an empty list allows all."""
+    builder = ToolsBuilder("tools" if body.tools else "functions")
+    for tool in body.tools or []:
+        if isinstance(tool, FunctionTool):
+            builder.add(_function(tool.function))
+        elif isinstance(tool, CustomTool):
+            builder.add(_custom_tool(tool.custom))
+        else:
+            builder.leave_out(tool.sent_type)
+    for function in body.functions or []:
+        builder.add(_function(function))
+    offered = builder.build()
+    parallel = False if body.functions else body.parallel_tool_calls
     if isinstance(body.tool_choice, AllowedToolsChoice):
         allowed = body.tool_choice.allowed_tools
-        names = [tool.function.name for tool in allowed.tools]
-        for index, name in enumerate(names):
-            check_function_name(name, tools, f"tool_choice.allowed_tools.tools[{index}].function.name")
-        return allowed.mode, names
-    if isinstance(body.tool_choice, NamedToolChoice):
-        name = check_function_name(body.tool_choice.function.name, tools, "tool_choice.function.name")
-    elif isinstance(body.function_call, NamedFunction):
-        name = check_function_name(body.function_call.name, tools, "function_call.name")
-    elif body.tool_choice == "required" and not tools:
-        raise invalid("tool_choice", "the request has no tools; send tools or leave it out")
-    else:
-        return body.tool_choice or body.function_call, []
-    return {"type": "function", "function": {"name": name}}, []
+        path = "tool_choice.allowed_tools.tools"
+        named = [(f"{path}[{index}]", tool) for index, tool in enumerate(allowed.tools)]
+        names = [_find(offered, place, tool) for place, tool in named if not isinstance(tool, OtherTool)]
+        if not names:
+            raise invalid(path, NO_ALLOWED_TOOL, "unsupported_parameter")
+        return offered.choose(allowed.mode, parallel, names)
+    if isinstance(body.tool_choice, FunctionChoice | CustomChoice):
+        return offered.choose(function_choice(_find(offered, "tool_choice", body.tool_choice)), parallel)
+    if isinstance(body.function_call, ToolName):
+        name = offered.find("function_call.name", "function", body.function_call.name)
+        return offered.choose(function_choice(name), parallel)
+    if body.tool_choice == "required":
+        offered.require_any("tool_choice")
+    return offered.choose(body.tool_choice or body.function_call, parallel)
+
+
+def _function(definition: FunctionDefinition) -> ToolDefinition:
+    return ToolDefinition(ClientTool("function", definition.name), set_fields(definition))
+
+
+def _custom_tool(definition: CustomDefinition) -> ToolDefinition:
+    format = definition.format
+    grammar = format.grammar if isinstance(format, GrammarFormat) else None
+    return ToolDefinition(ClientTool("custom", definition.name), custom_function(definition.description, grammar))
+
+
+def _find(offered: OfferedTools, path: str, choice: FunctionChoice | CustomChoice) -> str:
+    if isinstance(choice, FunctionChoice):
+        return offered.find(f"{path}.function.name", "function", choice.function.name)
+    return offered.find(f"{path}.custom.name", "custom", choice.custom.name)
 
 
 def read_format(body: ChatCompletionRequest) -> JsonFormat | None:
@@ -91,7 +129,7 @@ def read_format(body: ChatCompletionRequest) -> JsonFormat | None:
     return JsonFormat(wire) if isinstance(format, JsonObjectFormat) else JsonFormat(wire, format.json_schema.schema_)
 
 
-def _read_message(builder: ConversationBuilder, index: int, message: RequestMessage) -> None:
+def _read_message(builder: ConversationBuilder, index: int, message: RequestMessage, tools: ClientTools) -> None:
     path = f"messages[{index}]"
     if isinstance(message, ToolMessage):
         builder.add_tool_result(f"{path}.tool_call_id", message.tool_call_id, _texts(message.content))
@@ -104,19 +142,25 @@ def _read_message(builder: ConversationBuilder, index: int, message: RequestMess
         builder.add_user_turn(path, _read_parts(builder, f"{path}.content", message.content))
     elif isinstance(message, AssistantMessage):
         parts = _read_parts(builder, f"{path}.content", message.content or message.refusal or "")
-        builder.add_assistant_turn(path, parts, _read_calls(index, message))
+        builder.add_assistant_turn(path, parts, _read_calls(index, message, tools))
     else:
         builder.add_instructions(_texts(message.content))
 
 
-def _read_calls(index: int, message: AssistantMessage) -> list[ToolCall]:
-    calls = [ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or []]
+def _read_calls(index: int, message: AssistantMessage, tools: ClientTools) -> list[ToolCall]:
+    calls = [_read_call(call, tools) for call in message.tool_calls or []]
     if message.function_call:
         if calls:
             raise invalid(f"messages[{index}].function_call", "send tool_calls or function_call, not both")
         name, arguments = message.function_call.name, message.function_call.arguments
         calls = [ToolCall(f"call_{index}_{name}", name, arguments)]
     return calls
+
+
+def _read_call(call: MessageCall, tools: ClientTools) -> ToolCall:
+    if isinstance(call, MessageToolCall):
+        return ToolCall(call.id, call.function.name, call.function.arguments)
+    return encode_call(call.id, ClientTool("custom", call.custom.name), call.custom.input, tools)
 
 
 def _read_parts(builder: ConversationBuilder, path: str, content: str | Sequence[WirePart]) -> list[Part]:

@@ -4,10 +4,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING
 
+from ...domain.conversation import ToolCall
 from ...errors import ApiError
 from ...generation.generation import Generation
 from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id, resolve_capable_model
+from ...generation.tools import ClientTool, decode_calls
 from ...wire.sse import DONE, encode_event
 from ...wire.usage import CompletionUsage
 from .background import is_background_task
@@ -17,11 +19,13 @@ from .protocol import (
     ChatCompletion,
     ChatCompletionRequest,
     Choice,
+    CustomCall,
     FinishReason,
     FunctionCall,
+    ReplyCustomToolCall,
     ReplyToolCall,
 )
-from .reading import read_format, read_functions, read_messages
+from .reading import read_format, read_messages, read_tools
 
 if TYPE_CHECKING:
     from ....settings import Settings
@@ -31,17 +35,19 @@ async def parse_request(body: ChatCompletionRequest, settings: "Settings") -> Ge
     """Raises `InvalidRequest` or `ModelNotFound`."""
     is_background = settings.skip_background_tasks and is_background_task(body.messages)
     uses_stored_conversation = settings.history == "cat" and not is_background
+    tools = read_tools(body)
     parsed = read_messages(
         body.messages,
+        tools,
         allow_remote_images=settings.fetch_remote_images,
         last_user_message_only=uses_stored_conversation,
     )
-    functions, format = read_functions(body), read_format(body)
+    format = read_format(body)
     model = await resolve_capable_model(
         body.model,
         settings,
         parsed,
-        functions,
+        tools.functions,
         format,
         functions_path="tools" if body.tools else "functions",
         schema_path="response_format.json_schema.schema",
@@ -52,7 +58,7 @@ async def parse_request(body: ChatCompletionRequest, settings: "Settings") -> Ge
         model=model,
         parsed=parsed,
         stream=bool(body.stream),
-        functions=functions,
+        tools=tools,
         format=format,
         sampling=body.sampling(),
         max_tokens=(body.max_completion_tokens, body.max_tokens),
@@ -74,11 +80,12 @@ class ChatRenderer(Renderer):
 
     async def render(self) -> ChatCompletion:
         await self.reply.wait_for_end()
-        calls = [
-            ReplyToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments))
-            for call in self.reply.calls()
-        ]
-        legacy_call = calls[0].function if calls and self.body.functions else None
+        called = decode_calls(self.reply.calls(), self.generation.request.tools)
+        calls = [_wire_call(call, tool) for call, tool in called]
+        legacy_call = None
+        if called and self.body.functions:
+            first, _ = called[0]
+            legacy_call = FunctionCall(name=first.name, arguments=first.arguments)
         text, refusal = self.reply.text(), self.reply.refusal()
         message = AssistantReply(
             content=None if not text and (calls or refusal) else text,
@@ -112,6 +119,8 @@ class ChatRenderer(Renderer):
         if encoder is None:
             encoder = self._create_encoder()
             yield encoder.encode_first()
+        if rest := encoder.encode_rest_of_calls():
+            yield rest
         yield encoder.encode_chunk({}, self._finish_reason())
         if self.body.includes_usage:
             yield encoder.encode_usage(CompletionUsage.from_usage(await self.usage()).wire())
@@ -131,6 +140,7 @@ class ChatRenderer(Renderer):
                 "service_tier": self._service_tier,
                 "system_fingerprint": self.reply.system_fingerprint,
             },
+            self.generation.request.tools,
             include_usage=self.body.includes_usage,
             is_legacy=bool(self.body.functions),
         )
@@ -143,3 +153,9 @@ class ChatRenderer(Renderer):
     def _service_tier(self) -> str | None:
         """The only tier, if the client requested one (OpenAI API reference, `service_tier`)."""
         return "default" if self.body.service_tier else None
+
+
+def _wire_call(call: ToolCall, tool: ClientTool) -> ReplyToolCall | ReplyCustomToolCall:
+    if tool.type == "custom":
+        return ReplyCustomToolCall(id=call.id, custom=CustomCall(name=call.name, input=call.arguments))
+    return ReplyToolCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments))

@@ -12,12 +12,16 @@ from ...errors import UpstreamError
 from ...generation.generation import Generation
 from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id, resolve_capable_model
+from ...generation.tools import ClientTools
 from ...wire.json import JsonObject, encode
 from .events import ResponseEventEncoder
+from .hosted_items import HostedCall, complete_hosted_calls
 from .input import LoadedInput
 from .protocol import (
     CompactedResponse,
     CompactRequest,
+    CustomToolCall,
+    CustomToolCallOutput,
     FunctionCall,
     FunctionCallOutput,
     Item,
@@ -55,7 +59,7 @@ async def compaction_request(
 
     Raises `ModelNotFound`.
     """
-    transcript = "\n\n".join(_transcript(item for _, item in conversation.items()))
+    transcript = "\n\n".join(_transcript(item for _, item in complete_hosted_calls(conversation.items())))
     instructions = (*([body.instructions] if body.instructions else []), PROMPT)
     parsed = ParsedConversation(Conversation((Turn("user", (transcript,)),), instructions), {})
     model = await resolve_capable_model(
@@ -72,13 +76,18 @@ async def compaction_request(
     )
 
 
-def _transcript(items: Iterator[Item]) -> Iterator[str]:
+def _transcript(items: Iterator[Item | HostedCall]) -> Iterator[str]:
     for item in items:
-        if isinstance(item, Message):
+        if isinstance(item, HostedCall):
+            yield f"[assistant calls {item.name}]\n{item.arguments}"
+            yield f"[result of a call]\n{item.result}"
+        elif isinstance(item, Message):
             yield f"[{item.role}]\n{text_of(item.content)}"
         elif isinstance(item, FunctionCall):
             yield f"[assistant calls {item.name}]\n{item.arguments}"
-        elif isinstance(item, FunctionCallOutput):
+        elif isinstance(item, CustomToolCall):
+            yield f"[assistant calls {item.name}]\n{item.input}"
+        elif isinstance(item, FunctionCallOutput | CustomToolCallOutput):
             yield f"[result of a call]\n{text_of(item.output)}"
         elif not isinstance(item, Reasoning):
             yield f"[{item.type}]\n{encode(item.model_dump(exclude_none=True)).decode()}"
@@ -133,7 +142,7 @@ class CompactionEncoder(ResponseEventEncoder):
     """The output of a response that is the compaction of its conversation: one item, whose content is not streamed."""
 
     def __init__(self, seal: Seal) -> None:
-        super().__init__()
+        super().__init__(ClientTools())
         self._seal = seal
         self._summary: list[str] = []
 

@@ -4,17 +4,20 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from ...domain.events import CallDelta, Delta, Refusal, Step, Text
+from ...domain.events import Delta, Refusal, Step, Text
 from ...generation.request import new_id
+from ...generation.tools import CallDecoder, ClientCallDelta, ClientTools
 from ...wire.json import JsonObject, encode
 from .protocol import (
     ItemStatus,
+    OutputCustomToolCall,
     OutputFunctionCall,
     OutputItem,
     OutputMessage,
     OutputReasoning,
     OutputRefusal,
     OutputText,
+    OutputToolSearchCall,
     SummaryText,
 )
 
@@ -22,6 +25,14 @@ PartType: TypeAlias = Literal["output_text", "refusal"]
 
 TEXT_FIELD: Mapping[PartType, str] = {"output_text": "text", "refusal": "refusal"}
 """The field of a part, and of its `done` event, that has the text."""
+
+OutputCall: TypeAlias = OutputFunctionCall | OutputCustomToolCall | OutputToolSearchCall
+
+CALL_EVENT = {
+    "function_call": "response.function_call_arguments",
+    "custom_tool_call": "response.custom_tool_call_input",
+}
+"""By the type of the item: the first part of the types of its events. A search of tools has none of its own."""
 
 LOGPROBS: Mapping[PartType, Mapping[str, Any]] = {"output_text": {"logprobs": []}, "refusal": {}}
 """Fields that OpenAI requires in the events of a part. The Cat provides no logprobs."""
@@ -34,15 +45,17 @@ class ResponseEventEncoder:
     so the items of further calls begin only when the arguments of the current one are complete.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tools: ClientTools) -> None:
         self.output: list[OutputItem] = []
         self._sequence_number = 0
         self._open_item: OutputItem | None = None
         self._open_part: PartType | None = None
         self._texts: list[str] = []
         self._delta_prefix = b""
-        self._calls: list[OutputFunctionCall] = []
-        self._pending_calls: list[OutputFunctionCall] = []
+        self._decoder = CallDecoder(tools)
+        self._calls: list[OutputCall] = []
+        self._contents: list[str] = []
+        self._pending_calls: list[OutputCall] = []
 
     def encode_event(self, type: str, **fields: Any) -> bytes:
         data = {"type": type, **fields, "sequence_number": self._sequence_number}
@@ -59,7 +72,8 @@ class ResponseEventEncoder:
             return events + self._append_text(delta.delta)
         if isinstance(delta, Step):
             return self._add_step(delta)
-        return self._append_call(delta)
+        call = self._decoder.feed(delta)
+        return self._append_call(call) if call else b""
 
     def finish(self, status: ItemStatus) -> bytes:
         """Finish all items. `status`: of the last one."""
@@ -70,7 +84,7 @@ class ResponseEventEncoder:
         """The items with all that was received up to now. `status`: of the unfinished item."""
         if self._open_part and isinstance(self._open_item, OutputMessage):
             self._open_item.content[-1] = _create_part(self._open_part, "".join(self._texts))
-        if isinstance(self._open_item, OutputMessage | OutputFunctionCall):
+        if isinstance(self._open_item, OutputMessage | OutputCall):
             self._open_item.status = status
         return self.output
 
@@ -128,27 +142,38 @@ class ResponseEventEncoder:
             ]
         )
 
-    def _append_call(self, delta: CallDelta) -> bytes:
+    def _append_call(self, delta: ClientCallDelta) -> bytes:
         if delta.index == len(self._calls):
-            call = OutputFunctionCall(
-                id=new_id("fc_"), status="in_progress", call_id=delta.id, name=delta.name, arguments=""
-            )
+            call = _create_call(delta)
             self._calls.append(call)
+            self._contents.append("")
             self._pending_calls.append(call)
         call = self._calls[delta.index]
-        call.arguments += delta.arguments
+        self._contents[delta.index] += delta.content
+        _set_content(call, self._contents[delta.index])
         if call is self._open_item:
-            return self._encode_arguments(delta.arguments)
+            return self._encode_content(call, delta.content)
         open_item = self._open_item
-        must_wait = isinstance(open_item, OutputFunctionCall) and not _is_complete(open_item.arguments)
+        must_wait = isinstance(open_item, OutputCall) and not self._is_complete(open_item)
         return b"" if must_wait or not self._pending_calls else self._start_next_call()
+
+    def _is_complete(self, call: OutputCall) -> bool:
+        """Whether no more of the call is expected: its input has ended, or its arguments are valid JSON."""
+        index = self._index_of(call)
+        if isinstance(call, OutputCustomToolCall):
+            return self._decoder.is_complete(index)
+        return _is_json(self._contents[index])
+
+    def _index_of(self, call: OutputCall) -> int:
+        return next(index for index, each in enumerate(self._calls) if each is call)
 
     def _start_next_call(self) -> bytes:
         call = self._pending_calls.pop(0)
-        arguments, call.arguments = call.arguments, ""
+        content = self._contents[self._index_of(call)]
+        _set_content(call, "")
         events = self._start_item(call)
-        call.arguments = arguments
-        return events + self._encode_arguments(arguments)
+        _set_content(call, content)
+        return events + self._encode_content(call, content)
 
     def _start_pending_calls(self) -> bytes:
         """Start the items of all pending calls, complete or not, because an item of another type follows."""
@@ -157,10 +182,10 @@ class ResponseEventEncoder:
             events += self._start_next_call()
         return events
 
-    def _encode_arguments(self, delta: str) -> bytes:
-        if not delta:
+    def _encode_content(self, call: OutputCall, delta: str) -> bytes:
+        if not delta or call.type not in CALL_EVENT:
             return b""
-        return self.encode_event("response.function_call_arguments.delta", **self._item_position(), delta=delta)
+        return self.encode_event(f"{CALL_EVENT[call.type]}.delta", **self._item_position(), delta=delta)
 
     def _start_item(self, item: OutputItem) -> bytes:
         events = self._finish_item("completed")
@@ -175,10 +200,16 @@ class ResponseEventEncoder:
             return events
         if isinstance(item, OutputMessage):
             events = self._finish_part(item)
+        elif isinstance(item, OutputCustomToolCall):
+            rest = self._decoder.finish_call(self._index_of(item))
+            events = self._append_call(rest) if rest else b""
+            events += self.encode_event(f"{CALL_EVENT[item.type]}.done", **self._item_position(), input=item.input)
         elif isinstance(item, OutputFunctionCall):
             call = {"name": item.name, "arguments": item.arguments}
-            events = self.encode_event("response.function_call_arguments.done", **self._item_position(), **call)
-        if isinstance(item, OutputMessage | OutputFunctionCall):
+            events = self.encode_event(f"{CALL_EVENT[item.type]}.done", **self._item_position(), **call)
+        elif isinstance(item, OutputToolSearchCall):
+            item.arguments = _search_arguments(self._contents[self._index_of(item)])
+        if isinstance(item, OutputMessage | OutputCall):
             item.status = status
         self._open_item = None
         index = len(self.output) - 1
@@ -197,8 +228,36 @@ def _create_part(type: PartType, text: str) -> OutputText | OutputRefusal:
     return OutputText(text=text) if type == "output_text" else OutputRefusal(refusal=text)
 
 
-def _is_complete(arguments: str) -> bool:
-    """Whether the arguments of a call are valid JSON, so that no more of them is expected."""
+def _create_call(delta: ClientCallDelta) -> OutputCall:
+    name, namespace = delta.tool.name, delta.tool.namespace or None
+    if delta.tool.type == "tool_search":
+        return OutputToolSearchCall(id=new_id("tsc_"), status="in_progress", call_id=delta.id)
+    if delta.tool.type == "custom":
+        return OutputCustomToolCall(
+            id=new_id("ctc_"), status="in_progress", call_id=delta.id, name=name, namespace=namespace, input=""
+        )
+    return OutputFunctionCall(
+        id=new_id("fc_"), status="in_progress", call_id=delta.id, name=name, namespace=namespace, arguments=""
+    )
+
+
+def _set_content(call: OutputCall, content: str) -> None:
+    if isinstance(call, OutputCustomToolCall):
+        call.input = content
+    elif isinstance(call, OutputFunctionCall):
+        call.arguments = content
+
+
+def _search_arguments(arguments: str) -> JsonObject:
+    """An object, in which a client expects them. What is none is taken for the query."""
+    try:
+        parsed = json.loads(arguments)
+    except (ValueError, RecursionError):
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"query": arguments}
+
+
+def _is_json(arguments: str) -> bool:
     try:
         json.loads(arguments)
     except (ValueError, RecursionError):

@@ -15,6 +15,8 @@ from ...wire.off_loop import off_loop
 from .protocol import (
     Compaction,
     CompactionTrigger,
+    CustomToolCall,
+    CustomToolCallOutput,
     FunctionCall,
     FunctionCallOutput,
     InputFields,
@@ -121,9 +123,10 @@ def _without_orphaned_results(items: Sequence[Item]) -> Iterator[Item]:
     """Without results whose calls are missing: the first responses of a long chain may no longer be stored."""
     call_ids = set()
     for item in items:
-        if isinstance(item, FunctionCall):
+        if isinstance(item, FunctionCall | CustomToolCall):
             call_ids.add(item.call_id)
-        if not isinstance(item, FunctionCallOutput) or item.call_id in call_ids:
+        call_id = item.call_id if isinstance(item, FunctionCallOutput | CustomToolCallOutput) else None
+        if call_id is None or call_id in call_ids:
             yield item
 
 

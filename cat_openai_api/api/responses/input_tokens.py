@@ -10,7 +10,7 @@ from ...tokens.counting import count_prompt_tokens
 from ...wire.json import encode
 from .input import load_input
 from .protocol import InputTokensRequest
-from .reading import read_format, read_functions, read_items
+from .reading import read_format, read_items, read_tools
 
 if TYPE_CHECKING:
     from ....settings import Settings
@@ -25,15 +25,18 @@ async def input_texts(
     """
     resolve_model(body.model, settings)
     conversation = await load_input(body, person, caller)
+    items = conversation.items()
+    tools = read_tools(body, [item for _, item in items])
     parsed = read_items(
-        conversation.items(),
+        items,
         body.instructions,
+        tools,
         allow_remote_images=settings.fetch_remote_images,
         last_user_message_only=settings.history == "cat",
     )
     format = read_format(body)
     formats = [encode(format.response_format).decode()] if format else []
-    return [*prompt_texts(parsed.conversation, read_functions(body)), *formats]
+    return [*prompt_texts(parsed.conversation, tools.functions), *formats]
 
 
 async def count_input_tokens(texts: list[str]) -> int:

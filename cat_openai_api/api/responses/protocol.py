@@ -3,7 +3,7 @@
 Names, defaults and limits are OpenAI's.
 """
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, field_validator
 
@@ -12,23 +12,27 @@ from ...wire.json import JsonObject
 from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, raise_unsupported
 from ...wire.parameters import (
     MAX_MESSAGES,
+    MAX_NAMESPACE_TOOLS,
     MAX_PARTS,
     MAX_TOOLS,
     SAMPLING_PARAMETERS,
     FunctionName,
     GenerationParameters,
+    Grammar,
     InputAudio,
     JsonObjectFormat,
     Name,
+    OtherTool,
     ReasoningEffort,
     RefusalPart,
     ServiceTier,
     TextFormat,
     Unsupported,
-    check_tool_type,
     check_unique_names,
     count_parts,
     max_entries,
+    tool_choice_validator,
+    tool_type_validator,
 )
 
 MAX_METADATA = 16
@@ -108,6 +112,140 @@ Content: TypeAlias = (
 )
 
 
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
+
+
+class FunctionTool(WireRequest):
+    """A function of the client. The LLM gets it as the client sent it, but for a name that is too long for it."""
+
+    type: Literal["function"]
+    name: ToolName
+    description: str | None = None
+    parameters: JsonObject | None = Field(None, description="A JSON schema.")
+    strict: bool | None = None
+
+
+class PlainTextFormat(WireRequest):
+    type: Literal["text"]
+
+
+class GrammarFormat(Grammar):
+    type: Literal["grammar"]
+
+
+class CustomTool(WireRequest):
+    """A tool whose input is a text instead of arguments in JSON."""
+
+    type: Literal["custom"]
+    name: Name
+    description: str | None = None
+    format: Annotated[PlainTextFormat | GrammarFormat, Field(discriminator="type")] | None = None
+
+
+ToolInNamespace: TypeAlias = Annotated[
+    Annotated[FunctionTool | CustomTool | OtherTool, Field(discriminator="type")],
+    tool_type_validator("function", "custom"),
+]
+
+
+class NamespaceTool(WireRequest):
+    """Tools under a common name, such as those of an MCP server that the client runs."""
+
+    type: Literal["namespace"]
+    name: Name
+    description: str | None = None
+    tools: list[ToolInNamespace] = Field(max_length=MAX_NAMESPACE_TOOLS)
+
+    @field_validator("tools")
+    @classmethod
+    def _check_names(cls, value: list[ToolInNamespace]) -> list[ToolInNamespace]:
+        check_unique_names([tool.name for tool in value if not isinstance(tool, OtherTool)])
+        return value
+
+
+class ToolSearchTool(WireRequest):
+    """A search for more tools. Where the client runs it, the LLM can call it; else only OpenAI's servers can."""
+
+    type: Literal["tool_search"]
+    execution: Literal["server", "client"] | None = None
+    description: str | None = None
+    parameters: JsonObject | None = Field(None, description="A JSON schema.")
+
+
+Tool: TypeAlias = Annotated[
+    Annotated[FunctionTool | CustomTool | NamespaceTool | ToolSearchTool | OtherTool, Field(discriminator="type")],
+    tool_type_validator("function", "custom", "namespace", "tool_search"),
+]
+
+
+def wire_tool(tool: Tool) -> JsonObject:
+    """The tool as the response object repeats it."""
+    if isinstance(tool, OtherTool):
+        return tool.without_secrets()
+    if isinstance(tool, NamespaceTool):
+        tools = [wire_tool(inner) for inner in tool.tools]
+        return {"type": tool.type, "name": tool.name, "description": tool.description or "", "tools": tools}
+    if isinstance(tool, CustomTool):
+        return {"format": {"type": "text"}, **tool.model_dump(exclude_none=True)}
+    if isinstance(tool, ToolSearchTool):
+        return tool.model_dump(exclude_none=True)
+    return dict(tool)
+
+
+class NamedTool(WireRequest):
+    type: Literal["function", "custom"]
+    name: Name
+    namespace: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+
+
+class NamedNamespace(WireRequest):
+    type: Literal["namespace"]
+    name: Name
+
+
+class AllowedTools(WireRequest):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: list[
+        Annotated[
+            Annotated[NamedTool | NamedNamespace | OtherTool, Field(discriminator="type")],
+            tool_type_validator("function", "custom", "namespace"),
+        ]
+    ] = Field(min_length=1, max_length=MAX_TOOLS)
+
+
+ToolChoice: TypeAlias = Annotated[
+    Literal["none", "auto", "required"] | Annotated[NamedTool | AllowedTools, Field(discriminator="type")],
+    tool_choice_validator("function", "custom", "allowed_tools"),
+]
+
+
+CallOutput: TypeAlias = str | Annotated[list[Annotated[Part, Field(discriminator="type")]], Field(max_length=MAX_PARTS)]
+"""The output of a call, which may have no parts at all."""
+
+HostedItemType: TypeAlias = Literal[
+    "apply_patch_call",
+    "apply_patch_call_output",
+    "code_interpreter_call",
+    "computer_call",
+    "computer_call_output",
+    "file_search_call",
+    "image_generation_call",
+    "local_shell_call",
+    "local_shell_call_output",
+    "mcp_approval_request",
+    "mcp_approval_response",
+    "mcp_call",
+    "mcp_list_tools",
+    "program",
+    "program_output",
+    "shell_call",
+    "shell_call_output",
+    "tool_search_call",
+    "web_search_call",
+]
+
+
 class ItemWithId(WireRequest):
     id: str | None = Field(None, max_length=MAX_NAME_LENGTH)
 
@@ -137,13 +275,54 @@ class FunctionCall(ItemWithStatus):
     type: Literal["function_call"]
     call_id: Name
     name: Name
+    namespace: str | None = Field(None, max_length=MAX_NAME_LENGTH)
     arguments: str
 
 
 class FunctionCallOutput(ItemWithStatus):
+    """`call_id` may be left out: then it is the output of the first call of `name` that has none yet."""
+
     type: Literal["function_call_output"]
+    call_id: Name | None = None
+    name: Name | None = None
+    namespace: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    output: CallOutput
+
+
+class CustomToolCall(ItemWithStatus):
+    type: Literal["custom_tool_call"]
     call_id: Name
-    output: Content
+    name: Name
+    namespace: str | None = Field(None, max_length=MAX_NAME_LENGTH)
+    input: str
+
+
+class CustomToolCallOutput(ItemWithStatus):
+    type: Literal["custom_tool_call_output"]
+    call_id: Name
+    output: CallOutput
+
+
+class HostedItem(ItemWithId):
+    """A call of a tool that OpenAI's servers run or that OpenAI defines, or its output. The LLM gets it as a call.
+
+    Its fields differ by type; those that are not named here are kept as they were sent.
+    """
+
+    type: HostedItemType
+    call_id: Name | None = None
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ToolList(ItemWithId):
+    """Tools that are available from this item on; the LLM is offered them with those in `tools` of the request."""
+
+    type: Literal["tool_search_output", "additional_tools"]
+    call_id: Name | None = None
+    tools: list[Tool] = Field(max_length=MAX_TOOLS)
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Reasoning(ItemWithId):
@@ -172,19 +351,34 @@ class ItemReference(WireRequest):
 
 
 Item: TypeAlias = (
-    Message | FunctionCall | FunctionCallOutput | Reasoning | Compaction | CompactionTrigger | ItemReference
+    Message
+    | FunctionCall
+    | FunctionCallOutput
+    | CustomToolCall
+    | CustomToolCallOutput
+    | HostedItem
+    | ToolList
+    | Reasoning
+    | Compaction
+    | CompactionTrigger
+    | ItemReference
 )
 
 ITEM_TYPES = (
     "message",
     "function_call",
     "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
     "reasoning",
     "compaction",
     "compaction_summary",
     "context_compaction",
     "compaction_trigger",
     "item_reference",
+    "tool_search_output",
+    "additional_tools",
+    *get_args(HostedItemType),
 )
 
 
@@ -201,40 +395,6 @@ def _set_item_type(item: Any) -> Any:
 
 
 InputItem: TypeAlias = Annotated[Item, Field(discriminator="type")]
-
-
-class FunctionTool(WireRequest):
-    """A function of the client. The LLM gets it as the client sent it."""
-
-    type: Literal["function"]
-    name: FunctionName
-    description: str | None = None
-    parameters: JsonObject | None = Field(None, description="A JSON schema.")
-    strict: bool | None = None
-
-
-class NamedFunction(WireRequest):
-    type: Literal["function"]
-    name: Name
-
-
-class AllowedTools(WireRequest):
-    type: Literal["allowed_tools"]
-    mode: Literal["auto", "required"]
-    tools: list[Annotated[NamedFunction, BeforeValidator(check_tool_type)]] = Field(min_length=1, max_length=MAX_TOOLS)
-
-
-def _check_tool_choice_type(choice: Any) -> Any:
-    """Validator of a tool choice before its type is known."""
-    type = choice.get("type") if isinstance(choice, dict) else None
-    if isinstance(type, str) and type not in ("function", "allowed_tools"):
-        raise_unsupported(f"the type '{type[:100]}' is not supported, only 'function' and 'allowed_tools'")
-    return choice
-
-
-ToolChoice: TypeAlias = (
-    Literal["none", "auto", "required"] | Annotated[NamedFunction | AllowedTools, Field(discriminator="type")]
-)
 
 
 class JsonSchemaFormat(WireRequest):
@@ -298,8 +458,8 @@ class ResponseRequest(InputFields, GenerationParameters):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
-    tools: list[Annotated[FunctionTool, BeforeValidator(check_tool_type)]] | None = Field(None, max_length=MAX_TOOLS)
-    tool_choice: Annotated[ToolChoice, BeforeValidator(_check_tool_choice_type)] | None = None
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     metadata: Annotated[dict[MetadataName, MetadataValue] | None, max_entries(MAX_METADATA, "entries")] = None
     truncation: Literal["auto", "disabled"] | None = None
@@ -333,8 +493,9 @@ class ResponseRequest(InputFields, GenerationParameters):
 
     @field_validator("tools")
     @classmethod
-    def _check_names(cls, value: list[FunctionTool] | None) -> list[FunctionTool] | None:
-        check_unique_names([tool.name for tool in value or []])
+    def _check_names(cls, value: list[Tool] | None) -> list[Tool] | None:
+        check_unique_names([tool.name for tool in value or [] if isinstance(tool, FunctionTool | CustomTool)])
+        check_unique_names([tool.name for tool in value or [] if isinstance(tool, NamespaceTool)])
         return value
 
     def sampling(self) -> JsonObject:
@@ -407,13 +568,44 @@ class OutputMessage(WireReply):
     content: list[OutputText | OutputRefusal]
 
 
+def _without_null(data: JsonObject, *names: str) -> JsonObject:
+    """`data` without those of its fields that are null."""
+    return {name: value for name, value in data.items() if value is not None or name not in names}
+
+
 class OutputFunctionCall(WireReply):
     type: Literal["function_call"] = "function_call"
     id: str
     status: ItemStatus
     call_id: str
     name: str
+    namespace: str | None = None
     arguments: str
+
+    def wire(self) -> JsonObject:
+        return _without_null(self.model_dump(), "namespace")
+
+
+class OutputCustomToolCall(WireReply):
+    type: Literal["custom_tool_call"] = "custom_tool_call"
+    id: str
+    status: ItemStatus
+    call_id: str
+    name: str
+    namespace: str | None = None
+    input: str
+
+    def wire(self) -> JsonObject:
+        return _without_null(self.model_dump(), "namespace")
+
+
+class OutputToolSearchCall(WireReply):
+    type: Literal["tool_search_call"] = "tool_search_call"
+    id: str
+    status: ItemStatus
+    call_id: str
+    execution: Literal["client"] = "client"
+    arguments: JsonObject = Field(default_factory=dict)
 
 
 class SummaryText(WireReply):
@@ -435,7 +627,14 @@ class OutputCompaction(WireReply):
     encrypted_content: str
 
 
-OutputItem: TypeAlias = OutputMessage | OutputFunctionCall | OutputReasoning | OutputCompaction
+OutputItem: TypeAlias = (
+    OutputMessage
+    | OutputFunctionCall
+    | OutputCustomToolCall
+    | OutputToolSearchCall
+    | OutputReasoning
+    | OutputCompaction
+)
 
 
 class InputTokensDetails(WireReply):
@@ -539,7 +738,8 @@ class ResponseObject(WireReply):
 
     def wire(self) -> JsonObject:
         """Without `user` where it is null, which OpenAI's document does not allow."""
-        return self.model_dump(exclude={"user"} if self.user is None else None)
+        data = self.model_dump(exclude={"output", "user"} if self.user is None else {"output"})
+        return {**data, "output": [item.wire() for item in self.output]}
 
 
 class CompactedResponse(WireReply):

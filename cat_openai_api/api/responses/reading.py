@@ -1,47 +1,80 @@
 """Reading the items of a request and of stored responses into domain objects, and listing items."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from ...conversation.builder import ConversationBuilder, ParsedConversation
-from ...domain.conversation import CallChoice, Functions, Image, JsonFormat, Part, ToolCall, Turn
+from ...domain.conversation import Image, JsonFormat, Part, ToolCall, Turn
 from ...errors import invalid
 from ...generation.generation import Generation
 from ...generation.request import new_id
+from ...generation.tools import (
+    NO_ALLOWED_TOOL,
+    TOOL_SEARCH,
+    ClientTool,
+    ClientTools,
+    OfferedTools,
+    ToolDefinition,
+    ToolsBuilder,
+    custom_function,
+    encode_call,
+    function_choice,
+)
 from ...wire.json import JsonObject
-from ...wire.parameters import JsonObjectFormat, RefusalPart, check_function_name
+from ...wire.models import set_fields
+from ...wire.parameters import JsonObjectFormat, OtherTool, RefusalPart
+from .hosted_items import HostedCall, complete_hosted_calls
 from .protocol import (
     AllowedTools,
     Compaction,
     Content,
+    CustomTool,
+    CustomToolCall,
+    CustomToolCallOutput,
     FunctionCall,
     FunctionCallOutput,
+    FunctionTool,
+    GrammarFormat,
+    HostedItem,
     InputAudioPart,
     InputFile,
     InputImage,
     Item,
     JsonSchemaFormat,
     Message,
-    NamedFunction,
+    NamedNamespace,
+    NamedTool,
+    NamespaceTool,
     Reasoning,
     ResponseRequest,
     TextPart,
+    Tool,
+    ToolList,
+    ToolSearchTool,
+    wire_tool,
 )
 from .protocol import Part as WirePart
 
 LocatedItem: TypeAlias = tuple[str, Item]
 """The path of an item in the request, and the item."""
 
+LocatedEntry: TypeAlias = tuple[str, Item | HostedCall]
+
 
 def read_items(
-    items: Sequence[LocatedItem], instructions: str | None, *, allow_remote_images: bool, last_user_message_only: bool
+    items: Sequence[LocatedItem],
+    instructions: str | None,
+    tools: ClientTools,
+    *,
+    allow_remote_images: bool,
+    last_user_message_only: bool,
 ) -> ParsedConversation:
-    """The conversation of `items`. Raises `InvalidRequest`.
+    """The conversation of `items`, with calls of `tools` as the LLM made them. Raises `InvalidRequest`.
 
     `last_user_message_only`: whether to leave out all items before the user's last message, and instructions. What
     follows it are tool calls and their results.
     """
-    reader = _ItemReader(ConversationBuilder(allow_remote_images=allow_remote_images))
+    reader = _ItemReader(ConversationBuilder(allow_remote_images=allow_remote_images), tools)
     ends_with_instructions = bool(items) and _has_role(items[-1][1], "system", "developer")
     if last_user_message_only:
         user_indexes = [index for index, (_, item) in enumerate(items) if _has_role(item, "user")]
@@ -49,35 +82,75 @@ def read_items(
         items = [(path, item) for path, item in recent if not _has_role(item, "system", "developer")]
     elif instructions:
         reader.builder.add_instructions([instructions])
-    for path, item in _move_results_to_calls(items):
+    for path, item in _move_results_to_calls(complete_hosted_calls(items)):
         reader.read(path, item)
     return reader.build(ends_with_instructions=ends_with_instructions)
 
 
-def read_functions(body: ResponseRequest) -> Functions | None:
-    """The functions that the LLM may call, in the form of chat completions; None if there are none.
+def read_tools(body: ResponseRequest, items: Iterable[Item]) -> ClientTools:
+    """The tools of the request and of its items, as its `tool_choice` allows them. Raises `InvalidRequest`."""
+    builder = ToolsBuilder("tools")
+    for tool in body.tools or []:
+        _add_tool(builder, tool)
+    for item in items:
+        for tool in item.tools if isinstance(item, ToolList) else []:
+            _add_tool(builder, tool)
+    offered, parallel = builder.build(), body.parallel_tool_calls
+    choice = body.tool_choice
+    if isinstance(choice, AllowedTools):
+        allowed = _find_allowed(offered, choice)
+        if not allowed:
+            raise invalid("tool_choice.tools", NO_ALLOWED_TOOL, "unsupported_parameter")
+        return offered.choose(choice.mode, parallel, allowed)
+    if isinstance(choice, NamedTool):
+        name = offered.find("tool_choice.name", choice.type, choice.name, choice.namespace)
+        return offered.choose(function_choice(name), parallel)
+    if choice == "required":
+        offered.require_any("tool_choice")
+    return offered.choose(choice, parallel)
 
-    Raises `InvalidRequest`.
-    """
-    tools = {
-        tool.name: {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_unset=True)}
-        for tool in body.tools or []
-    }
-    choice: CallChoice = None
-    if isinstance(body.tool_choice, AllowedTools):
-        names = [
-            check_function_name(tool.name, tools, f"tool_choice.tools[{index}].name")
-            for index, tool in enumerate(body.tool_choice.tools)
-        ]
-        tools, choice = {name: tools[name] for name in names}, body.tool_choice.mode
-    elif isinstance(body.tool_choice, NamedFunction):
-        name = check_function_name(body.tool_choice.name, tools, "tool_choice.name")
-        choice = {"type": "function", "function": {"name": name}}
-    elif body.tool_choice == "required" and not tools:
-        raise invalid("tool_choice", "the request has no tools; send tools or leave it out")
+
+def _find_allowed(offered: OfferedTools, choice: AllowedTools) -> list[str]:
+    names: list[str] = []
+    for index, tool in enumerate(choice.tools):
+        path = f"tool_choice.tools[{index}].name"
+        if isinstance(tool, NamedNamespace):
+            names += offered.find_all(path, tool.name)
+        elif isinstance(tool, NamedTool):
+            names.append(offered.find(path, tool.type, tool.name, tool.namespace))
+    return names
+
+
+def _add_tool(builder: ToolsBuilder, tool: Tool) -> None:
+    if isinstance(tool, OtherTool):
+        builder.leave_out(tool.sent_type)
+    elif isinstance(tool, NamespaceTool):
+        for inner in tool.tools:
+            if isinstance(inner, OtherTool):
+                builder.leave_out(inner.sent_type)
+            else:
+                builder.add(_define(inner, tool.name, tool.description or ""))
+    elif isinstance(tool, ToolSearchTool):
+        if tool.execution == "client":
+            builder.add(ToolDefinition(ClientTool("tool_search", TOOL_SEARCH), _search_function(tool)))
+        else:
+            builder.leave_out(tool.type)
     else:
-        choice = body.tool_choice
-    return Functions(tools, choice, body.parallel_tool_calls) if tools else None
+        builder.add(_define(tool))
+
+
+def _search_function(tool: ToolSearchTool) -> JsonObject:
+    function = tool.model_dump(include={"description", "parameters"}, exclude_none=True)
+    return {"parameters": {"type": "object", "properties": {"query": {"type": "string"}}}, **function}
+
+
+def _define(tool: FunctionTool | CustomTool, namespace: str = "", namespace_description: str = "") -> ToolDefinition:
+    if isinstance(tool, CustomTool):
+        grammar = tool.format if isinstance(tool.format, GrammarFormat) else None
+        function = custom_function(tool.description, grammar)
+    else:
+        function = {name: value for name, value in set_fields(tool).items() if name not in ("type", "name")}
+    return ToolDefinition(ClientTool(tool.type, tool.name, namespace), function, namespace_description)
 
 
 def read_format(body: ResponseRequest) -> JsonFormat | None:
@@ -91,21 +164,21 @@ def read_format(body: ResponseRequest) -> JsonFormat | None:
     return None
 
 
-def _move_results_to_calls(items: Sequence[LocatedItem]) -> Iterator[LocatedItem]:
+def _move_results_to_calls(items: Sequence[LocatedEntry]) -> Iterator[LocatedEntry]:
     """Move the results of calls before user messages that stand between them: LLMs reject such a message there."""
     yielded: set[int] = set()
     pending_call_ids: set[str] = set()
     for index, (path, item) in enumerate(items):
         if index in yielded:
             continue
-        if isinstance(item, FunctionCall):
+        if isinstance(item, FunctionCall | CustomToolCall):
             pending_call_ids.add(item.call_id)
-        elif isinstance(item, FunctionCallOutput):
-            pending_call_ids.discard(item.call_id)
+        elif isinstance(item, FunctionCallOutput | CustomToolCallOutput):
+            pending_call_ids.discard(item.call_id or "")
         elif pending_call_ids and _has_role(item, "user"):
             for later in range(index + 1, len(items)):
                 result = items[later][1]
-                if isinstance(result, FunctionCallOutput) and result.call_id in pending_call_ids:
+                if isinstance(result, FunctionCallOutput | CustomToolCallOutput) and result.call_id in pending_call_ids:
                     pending_call_ids.discard(result.call_id)
                     yielded.add(later)
                     yield items[later]
@@ -113,27 +186,39 @@ def _move_results_to_calls(items: Sequence[LocatedItem]) -> Iterator[LocatedItem
         yield path, item
 
 
-def _has_role(item: Item, *roles: str) -> bool:
+def _has_role(item: Item | HostedCall, *roles: str) -> bool:
     return isinstance(item, Message) and item.role in roles
 
 
 class _ItemReader:
-    """Adds items to a conversation. Adjacent messages and calls of the assistant become one turn."""
+    """Adds items to a conversation. Adjacent messages and calls of the assistant become one turn.
 
-    def __init__(self, builder: ConversationBuilder) -> None:
+    `tools`: of the request. Calls of hosted tools have their results at once, in `_results`.
+    """
+
+    def __init__(self, builder: ConversationBuilder, tools: ClientTools) -> None:
         self.builder = builder
+        self._tools = tools
         self._path = ""
         self._texts: list[Part] = []
         self._calls: list[ToolCall] = []
+        self._results: dict[str, Sequence[Part]] = {}
+        self._hosted_calls = 0
 
-    def read(self, path: str, item: Item) -> None:
+    def read(self, path: str, item: Item | HostedCall) -> None:
         if isinstance(item, FunctionCall):
-            self._path = self._path or path
-            self._calls.append(ToolCall(item.call_id, item.name, item.arguments))
-        elif isinstance(item, FunctionCallOutput):
+            self._add_call(path, item.call_id, ClientTool("function", item.name, item.namespace or ""), item.arguments)
+        elif isinstance(item, CustomToolCall):
+            self._add_call(path, item.call_id, ClientTool("custom", item.name, item.namespace or ""), item.input)
+        elif isinstance(item, FunctionCallOutput | CustomToolCallOutput):
             self._add_assistant_turn()
-            self.builder.add_tool_result(f"{path}.call_id", item.call_id, _texts(f"{path}.output", item.output))
+            call_id = item.call_id or self._pending_call_id(item)
+            parts = self._read_parts(f"{path}.output", item.output)
+            self.builder.add_tool_result(f"{path}.call_id", call_id, parts or [""])
+        elif isinstance(item, HostedCall):
+            self._add_hosted_call(path, item)
         elif isinstance(item, Message) and item.role == "assistant":
+            self._end_answered_turn()
             self._path = self._path or path
             self._texts += _texts(f"{path}.content", item.content)
         elif isinstance(item, Message) and item.role == "user":
@@ -149,10 +234,38 @@ class _ItemReader:
         self._add_assistant_turn()
         return self.builder.build("input", ends_with_instructions=ends_with_instructions)
 
+    def _end_answered_turn(self) -> None:
+        """The assistant went on after the results of its calls, which only calls of hosted tools have already."""
+        if self._results and len(self._results) == len(self._calls):
+            self._add_assistant_turn()
+
+    def _add_call(self, path: str, call_id: str, tool: ClientTool, content: str) -> None:
+        self._end_answered_turn()
+        self._path = self._path or path
+        self._calls.append(encode_call(call_id, tool, content, self._tools))
+
+    def _pending_call_id(self, item: FunctionCallOutput | CustomToolCallOutput) -> str:
+        """Of the call whose output names no call but a function."""
+        if not isinstance(item, FunctionCallOutput) or not item.name:
+            return ""
+        tool = ClientTool("function", item.name, item.namespace or "")
+        return self.builder.pending_call_id(self._tools.function_name(tool))
+
+    def _add_hosted_call(self, path: str, call: HostedCall) -> None:
+        self._end_answered_turn()
+        self._path = self._path or path
+        self._hosted_calls += 1
+        id = f"call_hosted_{self._hosted_calls}"
+        image = [self.builder.parse_image(path, call.image, None)] if call.image else []
+        self._calls.append(ToolCall(id, call.name, call.arguments))
+        self._results[id] = [call.result, *image]
+
     def _add_assistant_turn(self) -> None:
         if self._path:
             self.builder.add_assistant_turn(self._path, self._texts or [""], self._calls)
-        self._path, self._texts, self._calls = "", [], []
+            for call_id, parts in self._results.items():
+                self.builder.add_tool_result(self._path, call_id, parts)
+        self._path, self._texts, self._calls, self._results = "", [], [], {}
 
     def _read_parts(self, path: str, content: Content) -> list[Part]:
         if isinstance(content, str):
@@ -200,21 +313,29 @@ ID_PREFIXES = {
     "message": "msg_",
     "function_call": "fc_",
     "function_call_output": "fco_",
+    "custom_tool_call": "ctc_",
+    "custom_tool_call_output": "ctco_",
     "reasoning": "rs_",
     "compaction": "cmp_",
 }
+"""By the type of the item; those of hosted tools' items are their types."""
 
 
 def list_item(item: Item) -> JsonObject:
     """The item as OpenAI lists it: with an id and a status, and its content as parts."""
-    wire = item.model_dump(exclude_none=True)
+    is_hosted = isinstance(item, HostedItem | ToolList)
+    wire = item.model_dump(exclude_unset=True) if is_hosted else item.model_dump(exclude_none=True)
     if isinstance(item, Compaction):
         wire["type"] = "compaction"
-    wire["id"] = wire.get("id") or new_id(ID_PREFIXES[wire["type"]])
+    wire["id"] = wire.get("id") or new_id(ID_PREFIXES.get(wire["type"], f"{item.type}_"))
     if isinstance(item, Compaction):
         return wire
     if isinstance(item, Reasoning):
         return {**wire, "summary": []}
+    if isinstance(item, ToolList):
+        wire["tools"] = [wire_tool(tool) for tool in item.tools]
+    if is_hosted:
+        return wire
     wire["status"] = "completed"
     if isinstance(item, Message):
         if item.role != "assistant":

@@ -26,8 +26,9 @@ from .protocol import (
     ResponseObject,
     ResponseRequest,
     ResponseStatus,
+    wire_tool,
 )
-from .reading import input_as_read, read_format, read_functions, read_items
+from .reading import input_as_read, read_format, read_items, read_tools
 from .usage import wire_usage
 
 if TYPE_CHECKING:
@@ -70,18 +71,21 @@ async def parse_request(
         generation_request = await compaction_request(body, conversation, settings, stream=bool(body.stream))
         return ParsedResponseRequest(body, person, generation_request, conversation.listed(), seal)
     uses_stored_conversation = settings.history == "cat"
+    items = conversation.items()
+    tools = read_tools(body, [item for _, item in items])
     parsed = read_items(
-        conversation.items(),
+        items,
         body.instructions,
+        tools,
         allow_remote_images=settings.fetch_remote_images,
         last_user_message_only=uses_stored_conversation,
     )
-    functions, format = read_functions(body), read_format(body)
+    format = read_format(body)
     model = await resolve_capable_model(
         body.model,
         settings,
         parsed,
-        functions,
+        tools.functions,
         format,
         functions_path="tools",
         schema_path="text.format.schema",
@@ -92,7 +96,7 @@ async def parse_request(
         model=model,
         parsed=parsed,
         stream=bool(body.stream),
-        functions=functions,
+        tools=tools,
         format=format,
         sampling=body.sampling(),
         max_tokens=(body.max_output_tokens,),
@@ -113,7 +117,11 @@ class ResponseRenderer(Renderer):
         self.response = _initial_response(parsed.body, parsed.generation_request)
         self._input = parsed.input
         self._compacts = parsed.compaction is not None
-        self._encoder = CompactionEncoder(parsed.compaction) if parsed.compaction else ResponseEventEncoder()
+        self._encoder = (
+            CompactionEncoder(parsed.compaction)
+            if parsed.compaction
+            else ResponseEventEncoder(parsed.generation_request.tools)
+        )
         self._ended = asyncio.Event()
         runtime.active_responses.add(self.response.id, self)
 
@@ -226,8 +234,8 @@ def _initial_response(body: ResponseRequest, request: GenerationRequest) -> Resp
         reasoning=body.reasoning_wire(),
         store=body.store is not False,
         text=body.text_wire(),
-        tool_choice=choice if isinstance(choice, str) else choice.model_dump(),
-        tools=[tool.model_dump() for tool in body.tools or []],
+        tool_choice=choice if isinstance(choice, str) else choice.model_dump(exclude_none=True),
+        tools=[wire_tool(tool) for tool in body.tools or []],
         truncation=body.truncation or "disabled",
         user=body.user,
         safety_identifier=body.safety_identifier,

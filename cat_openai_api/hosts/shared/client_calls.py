@@ -1,9 +1,11 @@
 """Tool calls of the client's functions, separated from calls of the Cat's own tools."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 from ...domain.conversation import Functions, ToolCall
 from ...domain.events import CallDelta, Step
+from ...wire.custom_input import decode_input, encode_input
 
 MAX_STEP_LENGTH = 1000
 """Characters."""
@@ -60,6 +62,14 @@ class ClientCalls:
     def tool_calls(self) -> list[ToolCall]:
         """The calls so far; the arguments of the last one may be incomplete."""
         return [ToolCall(id, name, arguments) for id, name, arguments in self._calls]
+
+    def returned_calls(self) -> list[ToolCall]:
+        """The calls so far as the client will send them back: of a custom tool it gets the input only."""
+        custom = self._functions.custom if self._functions else frozenset()
+        return [
+            replace(call, arguments=encode_input(decode_input(call.arguments))) if call.name in custom else call
+            for call in self.tool_calls()
+        ]
 
     def as_deltas(self) -> list[CallDelta]:
         """The calls so far, each as a single event."""

@@ -12,6 +12,7 @@ from ...domain.conversation import Audio, Image, Part, ToolCall, Turn
 from ...wire.json import JsonObject
 from ..detect import IS_CAT_1
 from ..shared.openai_format import parse_arguments, wire_call, wire_part
+from ..shared.tool_media import media_of, media_turn, without_media
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.convo.messages import CatMessage, ConversationMessage, MessageWhy, UserMessage
@@ -115,8 +116,14 @@ class ToolTurn(ConversationMessage):
     def call_id(self) -> str:
         return self._turn.call_id
 
+    @property
+    def media(self) -> Sequence[Part]:
+        return media_of(self._turn)
+
     def langchainfy(self) -> Any:
-        return ToolMessage(content=self.text, tool_call_id=self.call_id, name=self._function or None)
+        """Without its media, see `tool_media`."""
+        text = self.text or (without_media(self._turn).text if self.media else "")
+        return ToolMessage(content=text, tool_call_id=self.call_id, name=self._function or None)
 
 
 def changes_of(turn: Turn, message: Any) -> JsonObject:
@@ -190,12 +197,23 @@ def langchain_messages(messages: Sequence[Any]) -> list[Any]:
     has removed from the history."""
     call_ids: set[str] = set()
     converted = []
+    media: list[Part] = []
     for message in messages:
+        if media and not isinstance(message, ToolTurn):
+            converted.append(_media_message(media))
+            media = []
         if isinstance(message, AssistantTurn):
             call_ids.update(call.id for call in message.calls)
         if not isinstance(message, ToolTurn) or message.call_id in call_ids:
             converted.append(message.langchainfy())
+            media += message.media if isinstance(message, ToolTurn) else []
+    if media:
+        converted.append(_media_message(media))
     return [message for message in converted if message.content != []]
+
+
+def _media_message(media: Sequence[Part]) -> Any:
+    return HumanMessage(content=[wire_part(part) for part in media_turn(media).parts])
 
 
 def _for_plugins(turn: Turn) -> tuple[str, str | None, str | None]:

@@ -336,7 +336,7 @@ class Session(StrayCat):
             return
         before = words_before_reply(self._turns)
         reply, sent = before + self._run.receipt.final_text(), before + self._run.receipt.text()
-        calls = call_signatures(self._calls.tool_calls())
+        calls = call_signatures(self._calls.returned_calls())
         turns = tuple(self._run.questions.turns.get(place, turn) for place, turn in enumerate(self._turns))
         keys = [key_of_reply(self._keys, self._turns)]
         if turns != self._turns:

@@ -179,7 +179,7 @@ class Cat2(Host):
                 received = run.receipt.text() or channel.text()
                 added = running.result() if is_complete else client_tools.messages
                 is_known = not is_complete or text_of(added).strip().startswith(received.strip())
-                await save_state(self.storage, run, received, llm.calls.tool_calls(), added, is_known=is_known)
+                await save_state(self.storage, run, received, llm.calls.returned_calls(), added, is_known=is_known)
                 await self._save_notes(run, questions)
 
     async def _save_notes(self, run: Run, questions: QuestionReader) -> None:

@@ -211,7 +211,7 @@ class RunLLM:
                 type="function",
                 function=ChoiceDeltaToolCallFunction(name=call.name, arguments=_valid_arguments(call.arguments)),
             )
-            for position, call in enumerate(self.calls.tool_calls())
+            for position, call in enumerate(self.calls.returned_calls())
         ]
         choice = chunk.choices[0].model_copy(update={"delta": ChoiceDelta(tool_calls=pieces)})
         return chunk.model_copy(update={"choices": [choice]})
@@ -229,7 +229,8 @@ class RunLLM:
         for index, call in enumerate(message.tool_calls or []):
             whole = self.calls.feed(index, call.id, call.function.name, call.function.arguments)
             if whole:
-                function = call.function.model_copy(update={"arguments": _valid_arguments(whole.arguments)})
+                arguments = self.calls.returned_calls()[whole.index].arguments
+                function = call.function.model_copy(update={"arguments": _valid_arguments(arguments)})
                 calls.append(call.model_copy(update={"id": whole.id, "function": function}))
             elif not self.calls.is_client_call(index):
                 calls.append(call)

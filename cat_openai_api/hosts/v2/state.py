@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ...domain.conversation import ToolCall, Turn
+from ...domain.conversation import Part, ToolCall, Turn
 from ...errors import StorageFailed
 from ..collections import STATES
 from ..detect import IS_CAT_2
 from ..port import Run
+from ..shared.tool_media import media_of, media_turn, without_media
 from ..shared.transcript import (
     StoredState,
     add_state,
@@ -65,10 +66,18 @@ async def messages_with_state(storage: Storage, run: Run, keys: Sequence[str], t
     """
     states = await _load_states(storage, run, keys)
     messages: list[Any] = []
+    media: list[Part] = []
     for place, turn in enumerate(turns):
+        if media and turn.role != "tool":
+            messages.append(message_of(media_turn(media)))
+            media = []
+        if media_of(turn):
+            media += media_of(turn)
+            messages.append(message_of(without_media(turn)))
+            continue
         state = find_state(states[place], turn) if place in states else None
         messages += _with_messages_before(state, turn) if state else [message_of(turn)]
-    return messages
+    return [*messages, message_of(media_turn(media))] if media else messages
 
 
 async def _load_states(storage: Storage, run: Run, keys: Sequence[str]) -> dict[int, list[StoredState]]:
