@@ -9,6 +9,7 @@ from contextlib import suppress
 from contextvars import Context
 
 from .access.admission import Admission
+from .access.connections import Connections
 from .conversation.history import ConversationStore
 from .conversation.response_store import ActiveResponses, ResponseStore
 from .errors import StorageFailed
@@ -27,6 +28,7 @@ class Runtime:
         self.host = host
         self.vocabulary = Vocabulary()
         self.admission = Admission(host)
+        self.connections = Connections()
         self.metrics = Metrics(host)
         self.route_clashes = RouteClashes(host)
         self.conversations = ConversationStore(host)
@@ -70,7 +72,7 @@ class Runtime:
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        for part in (self.admission, self.metrics, self.route_clashes, self.host):
+        for part in (self.connections, self.admission, self.metrics, self.route_clashes, self.host):
             try:
                 await part.close()
             except Exception:  # noqa: PERF203  of a library: the other parts are closed all the same

@@ -23,13 +23,15 @@ from starlette.types import Receive, Scope, Send
 
 from ..access.rate_limiter import DEFAULT_BUCKET
 from ..domain.people import Access
-from ..errors import ErrorReply, HostIncompatible, InternalError, error_for
+from ..errors import ErrorReply, InternalError, error_for
 from ..hosts.current import OwnMethods, endpoint, watch_routes
 from ..runtime import runtime
 from ..telemetry.record import CLIENT_CLOSED_REQUEST
 from ..wire.json import MAX_VALUES, encode
+from .call import require_compatible_host
 from .disconnect import is_disconnect
 from .request import CONTEXT, ApiRequest, RequestContext
+from .websocket import MessageHandler, WebSocketOptions, serve_websocket
 
 PREFIX = "/custom"
 
@@ -43,13 +45,17 @@ class ApiRoute(APIRoute):
 
     `access`: the required permission; None where no credentials are needed. `bucket`: of the rate limit. `max_values`:
     of the body, see `decode`. `setting`: the name of the setting that switches the route on; while it is off, requests
-    are left to another route that matches them, if there is one.
+    are left to another route that matches them, if there is one. `websocket`: how WebSockets at the path of the route
+    are served; None if they are not.
+
+    Neither Cat has a decorator for WebSockets. As a part of a route, a WebSocket comes and goes with the plugin.
     """
 
     access: ClassVar[Access | None] = None
     bucket: ClassVar[str] = DEFAULT_BUCKET
     max_values: ClassVar[int] = MAX_VALUES
     setting: ClassVar[str | None] = None
+    websocket: ClassVar[WebSocketOptions | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,6 +68,8 @@ class ApiRoute(APIRoute):
         """
         if LEFT_TO_OTHERS in scope or getattr(sys.modules.get(__name__), "ApiRoute", None) is not ApiRoute:
             return Match.NONE, {}
+        if scope["type"] == "websocket" and self.websocket:
+            return super().matches({**scope, "type": "http", "method": next(iter(self.methods or ()))})
         return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,6 +77,9 @@ class ApiRoute(APIRoute):
 
         The record of a request begins and ends here.
         """
+        if scope["type"] == "websocket" and self.websocket:
+            await serve_websocket({**scope, "route": self}, receive, send, self.websocket)
+            return
         if self.setting and await self._is_for_others(self.setting, scope):
             await scope["app"].router(_for_others(scope), receive, send)
             return
@@ -96,7 +107,7 @@ class ApiRoute(APIRoute):
             api_request = ApiRequest(_with_json_body(request.scope), request.receive)
             try:
                 if self.access is not None:
-                    _require_compatible_host()
+                    require_compatible_host()
                     await api_request.authenticate(self.access)
                 if self.access is Access.WRITE:
                     await api_request.add_rate_limit_headers()
@@ -137,15 +148,18 @@ def _route(
     bucket: str = DEFAULT_BUCKET,
     max_values: int = MAX_VALUES,
     setting: str | None = None,
+    create_handler: Callable[[], MessageHandler] | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that registers a function as a route.
 
     `register`: a method of the Cat's decorator `endpoint`. `access`, `bucket`, `max_values`, `setting`: see `ApiRoute`.
-    `options`: arguments of FastAPI's decorators.
+    `create_handler`: makes the handler of a WebSocket, if the route has any. `options`: arguments of FastAPI's
+    decorators.
     """
     base = _ROUTES[access]
-    members = {"bucket": bucket, "max_values": max_values, "setting": setting}
+    websocket = WebSocketOptions(create_handler, bucket, max_values) if create_handler else None
+    members = {"bucket": bucket, "max_values": max_values, "setting": setting, "websocket": websocket}
     route_class = type(base.__name__, (base,), members)
     decorate = register(
         path,
@@ -193,12 +207,6 @@ _clear_caches()
 get = partial(_route, endpoint.get)
 post = partial(_route, endpoint.post)
 delete = partial(_route, endpoint.delete)
-
-
-def _require_compatible_host() -> None:
-    """Raises `HostIncompatible`."""
-    if runtime.host.problem:
-        raise HostIncompatible(runtime.host.problem)
 
 
 def error_response(error: Exception, request: ApiRequest) -> Response:

@@ -16,6 +16,7 @@ from .protocol import DeletedResponse, InputItemList, ResponseObject, ResponseRe
 from .serving import ResponseRenderer, parse_request
 from .stored import cancel, list_input, retrieve
 from .stored import delete as delete_stored
+from .websocket import ResponsesHandler
 
 RESPONSE_PATH = "/v1/responses/{response_id}"
 
@@ -29,6 +30,7 @@ EndUser = Annotated[
     access=Access.WRITE,
     response_model=ResponseObject,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    create_handler=ResponsesHandler,
     summary="Create a response",
 )
 async def create_response(body: ResponseRequest, request: ApiRequest) -> HttpResponse:

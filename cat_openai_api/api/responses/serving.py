@@ -55,26 +55,42 @@ CANCEL_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
+class EarlierItems:
+    """The items of the conversation that a request continues. `size`: of them as JSON, in bytes."""
+
+    items: Sequence[JsonObject] = ()
+    size: int = 0
+
+
+@dataclass(frozen=True)
 class ParsedResponseRequest:
     """A validated request.
 
-    `input`: the items of the request, without those of earlier responses, in the form of `/input_items`.
+    `input`: the items of the request, in the form of `/input_items`. `earlier`: those before it, of the responses that
+    it continues.
     """
 
     body: ResponseRequest
     person: Person
     generation_request: GenerationRequest
     input: list[JsonObject]
+    earlier: Sequence[JsonObject]
 
 
-async def parse_request(body: ResponseRequest, person: Person, settings: "Settings") -> ParsedResponseRequest:
-    """Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`."""
+async def parse_request(
+    body: ResponseRequest, person: Person, settings: "Settings", earlier: EarlierItems | None = None
+) -> ParsedResponseRequest:
+    """`earlier`: the items up to `previous_response_id` where they are known; None to load them from the storage.
+
+    Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`.
+    """
     sent: Sequence[Item] = [Message(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     uses_stored_conversation = settings.history == "cat"
-    earlier = await _items_up_to(body.previous_response_id, person)
+    earlier = earlier or await _load_earlier_items(body.previous_response_id, person)
+    earlier_items = await off_loop(earlier.size, lambda: _item_list.validate_python([*earlier.items]))
     items = await _resolve_references(sent, person)
     parsed = read_items(
-        [*earlier, *((f"input[{index}]", item) for index, item in enumerate(items))],
+        [*_locate_earlier(earlier_items), *((f"input[{index}]", item) for index, item in enumerate(items))],
         body.instructions,
         allow_remote_images=settings.fetch_remote_images,
         last_user_message_only=uses_stored_conversation,
@@ -102,20 +118,21 @@ async def parse_request(body: ResponseRequest, person: Person, settings: "Settin
         uses_stored_conversation=uses_stored_conversation,
         remember=body.store is not False,
     )
-    return ParsedResponseRequest(body, person, generation_request, [list_item(item) for item in items])
+    return ParsedResponseRequest(body, person, generation_request, [list_item(item) for item in items], earlier.items)
 
 
-async def _items_up_to(response_id: str | None, person: Person) -> list[LocatedItem]:
-    """The items of all responses up to that one, its own included."""
+async def _load_earlier_items(response_id: str | None, person: Person) -> EarlierItems:
+    """The items of all stored responses up to that one, its own included."""
     if response_id is None:
-        return []
+        return EarlierItems()
     chain = await runtime.responses.load_chain(person, response_id)
     if not chain:
         message = f"the response '{response_id[:100]}' does not exist or is no longer stored"
         raise invalid("previous_response_id", message, "previous_response_not_found")
-    stored_items = [item for response in chain for item in response.items]
-    size = sum(response.size for response in chain)
-    items = await off_loop(size, lambda: _item_list.validate_python(stored_items))
+    return EarlierItems([item for response in chain for item in response.items], sum(each.size for each in chain))
+
+
+def _locate_earlier(items: Sequence[Item]) -> list[LocatedItem]:
     return [("previous_response_id", item) for item in _without_orphaned_results(items)]
 
 
@@ -239,6 +256,20 @@ class ResponseRenderer(Renderer):
             response = _with_final_text(self.response.wire(), self.reply.final_text())
             self.response.store = await runtime.responses.save(self.person, response, self._input)
         return events
+
+
+async def unanswered_response(parsed: ParsedResponseRequest) -> bytes:
+    """The events of a response without output, for which nothing runs (`generate: false`, OpenAI docs, "WebSocket
+    mode"). It is stored as any other, so that responses can continue it."""
+    response, encoder = _initial_response(parsed.body, parsed.generation_request), ResponseEventEncoder()
+    wire = response.wire()
+    events = encoder.encode_event("response.created", response=wire)
+    events += encoder.encode_event("response.in_progress", response=wire)
+    response.status = "completed"
+    response.usage = _wire_usage(Usage(0, 0, 0))
+    if response.store:
+        response.store = await runtime.responses.save(parsed.person, response.wire(), parsed.input)
+    return events + encoder.encode_event("response.completed", response=response.wire())
 
 
 def _initial_response(body: ResponseRequest, request: GenerationRequest) -> ResponseObject:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import BaseRoute
 
 from ...domain.conversation import Capability
@@ -28,9 +28,11 @@ from .state import messages_with_state, save_state
 from .store import CatDatabase, LegacyKeyValues
 from .stream_listener import StreamListener, join_messages
 from .tools import ClientTools
+from .web_server import accept_websockets
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat import config, log
+    from cat.ambient import auth
     from cat.ambient.context_vars import Ctx, ctx, set_ctx
     from cat.ambient.runtime import ccat
     from cat.auth.user import User
@@ -59,6 +61,7 @@ class Cat2(Host):
         self._settings = CachedSettings()
         self._providers = ModelProviders()
         self._embedder_setting = EmbedderSetting()
+        self._refuse_websockets = accept_websockets()
 
     async def settings(self) -> "Settings":
         return await self._settings.get()
@@ -68,19 +71,23 @@ class Cat2(Host):
         user with the role of that name.
 
         The middleware accepts a cookie as well, which a browser sends with requests of any site, so the header is
-        required here.
+        required here. It lets WebSockets pass, so those are authenticated here, and get the context that it makes.
         """
         header = connection.headers.get("authorization")
         if not header:
             raise InvalidApiKey("You did not provide an API key. Send it as: Authorization: Bearer <key>.")
-        user = ctx().user
+        if connection.scope["type"] == "websocket":
+            request: HTTPConnection = _as_request(connection)
+            user = await _authenticate(request)
+        else:
+            request, user = connection, ctx().user
         if user is None:
             raise InvalidApiKey("Incorrect API key provided.")
         key = header.removeprefix("Bearer ").encode()
         is_service = config.API_KEY is not None and hmac.compare_digest(key, config.API_KEY.encode())
         if access is Access.ADMIN and not (is_service or user.is_admin()):
             raise InsufficientPermissions("Your user may not do this: it needs the role admin.")
-        return Caller(_person(user), is_service, connection)
+        return Caller(_person(user), is_service, request)
 
     def end_user(self, name: str) -> Person:
         return _person(User(id=uuid5(END_USERS, name), name=name, roles=["user"]))
@@ -165,6 +172,7 @@ class Cat2(Host):
         return await self._embedder_setting.embedder()
 
     async def close(self) -> None:
+        self._refuse_websockets()
         self._providers.close()
         await super().close()
 
@@ -195,6 +203,24 @@ class Cat2(Host):
         async def step(self, agent: Any) -> None:
             self._tools.before_step()
             self._providers.register()
+
+
+def _as_request(websocket: HTTPConnection) -> Request:
+    """The handshake of a WebSocket as the request that it is on the wire: what the Cat and its plugins know."""
+    return Request({**websocket.scope, "type": "http", "method": "GET"})
+
+
+async def _authenticate(request: HTTPConnection) -> Any:
+    """The Cat's user, as its `RequestContextMiddleware` finds it, with the same context; None for no valid credential.
+
+    The context is that of the current task, which is one of the WebSocket's.
+    """
+    try:
+        user = await auth(request)
+    except Exception:  # the middleware does the same, whatever an auth handler of a plugin raises
+        user = None
+    set_ctx(Ctx(user=user, request=request))
+    return user
 
 
 async def _provider(agent: Any) -> Any:
