@@ -92,7 +92,7 @@ class ApiRoute(APIRoute):
             # Starlette raises it for an unsupported method, before the handler below is called.
             await error_response(error, ApiRequest(scope, receive))(scope, receive, send)
         finally:
-            if self.access is Access.WRITE:
+            if self.access is Access.WRITE and not context.record.is_background:
                 context.record.end(runtime.host, runtime.metrics.meters)
 
     async def _is_for_others(self, setting: str, scope: Scope) -> bool:

@@ -39,6 +39,7 @@ class RequestRecord:
         self.usage: Usage | None = None
         self.error: ApiError | None = None
         self.is_cancelled = False
+        self.is_background = False
         self.debug = False
         self.details: JsonObject = {}
         self._started = time.monotonic()
@@ -76,6 +77,7 @@ class RequestRecord:
             "code": code,
             "model": self.model,
             "stream": self.stream,
+            "background": self.is_background or None,
             "time_to_first_token": self._time_to_first_token,
             "seconds": seconds,
             "usage": self.usage and _usage_fields(self.usage),

@@ -222,7 +222,9 @@ class ResponseRequest(GenerationParameters):
     safety_identifier: str | None = Field(None, max_length=MAX_NAME_LENGTH)
     service_tier: ServiceTier | None = None
     include: list[str] | None = Field(None, max_length=100)
-    background: Unsupported = None
+    background: bool | None = Field(
+        None, description="Answer at once, and generate the response without the client. It must be stored."
+    )
     conversation: Unsupported = None
     prompt: Unsupported = None
     top_logprobs: Unsupported = None
@@ -342,7 +344,7 @@ class IncompleteDetails(WireReply):
     reason: Literal["max_output_tokens", "content_filter"]
 
 
-ResponseStatus: TypeAlias = Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
+ResponseStatus: TypeAlias = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
 
 class ResponseObject(WireReply):

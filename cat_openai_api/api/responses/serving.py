@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from ...domain.people import Person
 from ...domain.usage import Usage
-from ...errors import ApiError, invalid
+from ...errors import ApiError, StorageFailed, invalid
 from ...generation.generation import Generation
 from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id, resolve_capable_model
@@ -50,6 +50,14 @@ INCOMPLETE_REASONS: Mapping[str | None, Literal["max_output_tokens", "content_fi
 }
 """By the finish reason of the reply."""
 
+CANNOT_CONTINUE = {
+    "queued": "has not begun yet; wait until it has ended",
+    "in_progress": "is still in progress; wait until it has ended",
+    "failed": "has failed",
+}
+"""What is wrong with the responses that no other can continue, by their status. Only those in the background are stored
+before they are completed."""
+
 CANCEL_TIMEOUT = 5.0
 """Seconds that a cancel request waits for the response to end, which also depends on how fast its client reads."""
 
@@ -80,10 +88,14 @@ class ParsedResponseRequest:
 async def parse_request(
     body: ResponseRequest, person: Person, settings: "Settings", earlier: EarlierItems | None = None
 ) -> ParsedResponseRequest:
-    """`earlier`: the items up to `previous_response_id` where they are known; None to load them from the storage.
+    """Validate what Pydantic cannot.
+
+    `earlier`: the items up to `previous_response_id` where they are known; None to load them from the storage.
 
     Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`.
     """
+    if body.background and body.store is False:
+        raise invalid("background", "a response in the background must be stored; leave out store: false")
     sent: Sequence[Item] = [Message(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     uses_stored_conversation = settings.history == "cat"
     earlier = earlier or await _load_earlier_items(body.previous_response_id, person)
@@ -129,6 +141,8 @@ async def _load_earlier_items(response_id: str | None, person: Person) -> Earlie
     if not chain:
         message = f"the response '{response_id[:100]}' does not exist or is no longer stored"
         raise invalid("previous_response_id", message, "previous_response_not_found")
+    if (status := chain[-1].response["status"]) in CANNOT_CONTINUE:
+        raise invalid("previous_response_id", f"the response '{response_id[:100]}' {CANNOT_CONTINUE[status]}")
     return EarlierItems([item for response in chain for item in response.items], sum(each.size for each in chain))
 
 
@@ -161,17 +175,51 @@ def _resolve_reference(path: str, item: Item, stored: Mapping[str, JsonObject]) 
     return _item_list.validate_python([stored[item.id]])[0]
 
 
-class ResponseRenderer(Renderer):
-    """Renders one generation as a response. It can be retrieved and cancelled by its id until it has ended."""
+class ResponseDraft:
+    """A response before its generation has begun."""
 
-    def __init__(self, generations: Sequence[Generation], parsed: ParsedResponseRequest) -> None:
+    def __init__(self, parsed: ParsedResponseRequest) -> None:
+        self.response = _initial_response(parsed.body, parsed.generation_request)
+        self.encoder = ResponseEventEncoder()
+
+    def queue(self) -> bytes:
+        """Set the status of a response in the background. Returns the encoded events."""
+        self.response.status = "queued"
+        created = self.encoder.encode_event("response.created", response=self.response.wire())
+        return created + self.encoder.encode_event("response.queued", response=self.response.wire())
+
+    def fail(self, error: ApiError) -> bytes:
+        """End the response. Returns the encoded event."""
+        self.response.status = "failed"
+        self.response.error = ResponseError(message=error.reply.error.message)
+        self.response.store = self.response.background
+        return self.encoder.encode_event("response.failed", response=self.response.wire())
+
+    def cancel(self) -> bytes:
+        """End the response. Returns the encoded event."""
+        self.response.status = "cancelled"
+        return self.encoder.encode_event("response.incomplete", response=self.response.wire())
+
+
+class ResponseRenderer(Renderer):
+    """Renders one generation as a response. It can be retrieved and cancelled by its id until it has ended.
+
+    `draft`: the response as it has begun; None for a new one. `final_output`: the items of the output when it has
+    ended, from which other responses continue.
+    """
+
+    def __init__(
+        self, generations: Sequence[Generation], parsed: ParsedResponseRequest, draft: "ResponseDraft | None" = None
+    ) -> None:
         super().__init__(generations)
         (self.generation,) = generations
         self.person = parsed.person
         self.reply = self.generation.reply
-        self.response = _initial_response(parsed.body, parsed.generation_request)
+        draft = draft or ResponseDraft(parsed)
+        self.response = draft.response
         self._input = parsed.input
-        self._encoder = ResponseEventEncoder()
+        self._encoder = draft.encoder
+        self.final_output: list[JsonObject] = []
         self._ended = asyncio.Event()
         runtime.active_responses.add(self.response.id, self)
 
@@ -206,7 +254,7 @@ class ResponseRenderer(Renderer):
         self.response.status = "failed"
         self.response.error = ResponseError(message=error.reply.error.message)
         self.response.output = self._encoder.snapshot("incomplete")
-        self.response.store = False
+        self.response.store = self.response.background
         return self._encoder.encode_event("response.failed", response=self.response.wire())
 
     def snapshot(self) -> JsonObject:
@@ -237,6 +285,9 @@ class ResponseRenderer(Renderer):
             self._ended.set()
 
     def _encode_first_events(self) -> bytes:
+        if self.response.status == "queued":
+            self.response.status = "in_progress"
+            return self._encoder.encode_event("response.in_progress", response=self.response.wire())
         response = self.response.wire()
         created = self._encoder.encode_event("response.created", response=response)
         return created + self._encoder.encode_event("response.in_progress", response=response)
@@ -252,16 +303,26 @@ class ResponseRenderer(Renderer):
         self.response.output = self._encoder.output
         self.response.incomplete_details = IncompleteDetails(reason=reason) if reason else None
         self.response.usage = _wire_usage(await self.usage())
+        final = _with_final_text(self.response.wire(), self.reply.final_text())
+        self.final_output = final["output"]
         if self.response.store:
-            response = _with_final_text(self.response.wire(), self.reply.final_text())
-            self.response.store = await runtime.responses.save(self.person, response, self._input)
+            self.response.store = await self._save(final)
         return events
+
+    async def _save(self, response: JsonObject) -> bool:
+        """Whether the response is stored now. One in the background is stored since its beginning."""
+        if not self.response.background:
+            return await runtime.responses.save(self.person, response, self._input)
+        with suppress(StorageFailed):  # the error is in the log already
+            await runtime.background_store.finish(self.person, response)
+        return True
 
 
 async def unanswered_response(parsed: ParsedResponseRequest) -> bytes:
     """The events of a response without output, for which nothing runs (`generate: false`, OpenAI docs, "WebSocket
     mode"). It is stored as any other, so that responses can continue it."""
-    response, encoder = _initial_response(parsed.body, parsed.generation_request), ResponseEventEncoder()
+    draft = ResponseDraft(parsed)
+    response, encoder = draft.response, draft.encoder
     wire = response.wire()
     events = encoder.encode_event("response.created", response=wire)
     events += encoder.encode_event("response.in_progress", response=wire)
@@ -278,6 +339,7 @@ def _initial_response(body: ResponseRequest, request: GenerationRequest) -> Resp
     return ResponseObject(
         id=request.id,
         created_at=int(time.time()),
+        background=bool(body.background),
         instructions=body.instructions,
         max_output_tokens=body.max_output_tokens,
         model=body.model,

@@ -128,7 +128,7 @@ class ResponsesHandler(MessageHandler):
         return remembered
 
     async def _generate(self, parsed: ParsedResponseRequest, turn: Turn) -> list[JsonObject]:
-        """Returns the items of the output."""
+        """Returns the items of the output, from which the next turn continues."""
         request = parsed.generation_request
         turn.record.model = request.model
         async with AsyncExitStack() as stack:
@@ -141,8 +141,7 @@ class ResponsesHandler(MessageHandler):
             async for events in renderer.events(live=turn.settings.enable_streaming):
                 for frame in self._frames(events):
                     await turn.send(frame)
-            output: list[JsonObject] = renderer.response.wire()["output"]
-        return output
+        return renderer.final_output
 
     async def _answer_without_output(self, parsed: ParsedResponseRequest, turn: Turn) -> list[JsonObject]:
         """Answer a turn with `generate: false`: what later turns continue is checked, and nothing runs."""
