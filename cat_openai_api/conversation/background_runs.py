@@ -44,11 +44,13 @@ ABANDONED = "The response was interrupted: the Cat that generated it has ended."
 
 
 class BackgroundRun(Protocol):
-    """A response that this Cat generates. `is_stored`: whether other Cats can see it."""
+    """A response that this Cat generates. `is_stored`: whether other Cats can see it. `is_deleted`: whether nobody
+    shall see it any more."""
 
     id: str
     person: Person
     is_stored: bool
+    is_deleted: bool
 
     def snapshot(self) -> Mapping[str, Any]:
         """The response object as it stands, as it is sent."""
@@ -103,7 +105,7 @@ class BackgroundRuns:
     def get(self, person: Person, response_id: str) -> BackgroundRun | None:
         """None where this Cat generates none of that id, or where it is another person's."""
         run = self._runs.get(response_id)
-        return run if run and run.person.key == person.key else None
+        return run if run and run.person.key == person.key and not run.is_deleted else None
 
     async def beat(self) -> None:
         """Say that this Cat is alive, unless it did so within `BEAT_INTERVAL`. Raises `StorageFailed`."""

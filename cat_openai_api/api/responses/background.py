@@ -63,6 +63,7 @@ class BackgroundResponse:
         self.id = parsed.generation_request.id
         self.person = parsed.person
         self.is_stored = False
+        self.is_deleted = False
         self._parsed = parsed
         self._call = call
         self._draft = ResponseDraft(parsed)
@@ -248,7 +249,8 @@ async def stream_again(person: Person, response_id: str, first: int) -> AsyncGen
     if stored is None and not runtime.active_responses.get(person, response_id):
         raise ResponseNotFound(response_id)
     if stored is None or not stored.response.get("background"):
-        raise invalid("stream", "only responses that were created with background: true can be streamed again")
+        message = "only responses that were created with background: true can be streamed again"
+        raise invalid("stream", message, "unsupported_parameter")
     is_finished = stored.response["status"] not in UNFINISHED
     if is_finished and not await runtime.background_store.load_events(person, response_id, 0):
         raise invalid("stream", "the events of this response are no longer stored; leave out stream")

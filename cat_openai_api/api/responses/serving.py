@@ -122,7 +122,8 @@ async def parse_request(
         requested_model=body.model,
         model=model,
         parsed=parsed,
-        stream=bool(body.stream),
+        # Of a response in the background the output so far is shown.
+        stream=bool(body.stream or body.background),
         functions=functions,
         format=format,
         sampling=body.sampling(),
@@ -221,7 +222,8 @@ class ResponseRenderer(Renderer):
         self._encoder = draft.encoder
         self.final_output: list[JsonObject] = []
         self._ended = asyncio.Event()
-        runtime.active_responses.add(self.response.id, self)
+        if not self.response.background:
+            runtime.active_responses.add(self.response.id, self)
 
     async def render(self) -> ResponseObject:
         try:

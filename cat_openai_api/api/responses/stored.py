@@ -44,6 +44,7 @@ async def delete(person: Person, response_id: str) -> DeletedResponse:
         raise ResponseNotFound(response_id)
     if stored.response.get("background"):
         if run := runtime.background_runs.get(person, response_id):
+            run.is_deleted = True
             run.cancel()
         else:
             await runtime.background_store.request_cancel(response_id)
@@ -56,13 +57,15 @@ async def cancel(person: Person, response_id: str) -> Mapping[str, Any]:
 
     Raises `ResponseNotFound`, and `InvalidRequest` for a response that has ended without being cancelled.
     """
-    if run := runtime.background_runs.get(person, response_id):
+    run = runtime.background_runs.get(person, response_id)
+    if run and run.snapshot()["status"] in UNFINISHED:
         run.cancel()
         await run.wait_for_end(CANCEL_TIMEOUT)
         response = run.snapshot()
         return {**response, "status": "cancelled"} if response["status"] in UNFINISHED else response
     active = runtime.active_responses.get(person, response_id)
     if active is None:
+        # Also one in the background that has ended and is about to be forgotten: it is stored.
         stored = (await _load(person, response_id)).response
         if stored["status"] in UNFINISHED:
             return await cancel_elsewhere(person, stored)
