@@ -1,7 +1,5 @@
 """Responses in the background: generated without their client."""
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -281,13 +279,6 @@ class TestInterrupted:
         yield cat
         cat.stop()
 
-    def kill(self, cat: Cat) -> None:
-        os.kill(cat.pid, signal.SIGKILL)
-        with pytest.raises(ChildProcessError):
-            while True:
-                os.waitpid(cat.pid, 0)
-        cat._launch({})
-
     @pytest.mark.parametrize("way", ["switched off and on", "stopped and started", "killed and started"])
     def test_it_has_failed(
         self, own_cat: Cat, upstream: Upstream, until: Callable[..., None], tag: str, way: str
@@ -302,7 +293,8 @@ class TestInterrupted:
         elif way == "stopped and started":
             own_cat.restart()
         else:
-            self.kill(own_cat)
+            own_cat.kill()
+            own_cat.start_again()
         final = ended(client, made.id, until, timeout=5)
         assert final.status == "failed"
         assert final.error is not None

@@ -6,10 +6,10 @@ of its own. What a message means is up to a `MessageHandler`.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -35,8 +35,10 @@ from ..telemetry.record import RequestRecord
 from ..wire.json import decode, encode
 from ..wire.off_loop import off_loop
 from .call import ApiCall, require_compatible_host
-from .disconnect import ClientDisconnected
+from .disconnect import ClientDisconnected, Interrupted, cancel_when
 from .request import BLOCKING_BYTES, MAX_BODY_BYTES, MAX_BODY_MEGABYTES
+
+T = TypeVar("T")
 
 MAX_MINUTES = 60
 """How long a connection may be open (OpenAI docs, "WebSocket mode")."""
@@ -72,8 +74,16 @@ class WebSocketOptions:
 class Turn(ApiCall):
     """One message and the answer to it."""
 
-    def __init__(self, websocket: WebSocket, route: str, options: WebSocketOptions) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        route: str,
+        options: WebSocketOptions,
+        end: "asyncio.Future[Any] | None" = None,
+    ) -> None:
+        """`end`: done when the connection ends."""
         self._websocket = websocket
+        self._end = end or asyncio.get_running_loop().create_future()
         self.record = RequestRecord(f"req_{uuid4().hex}", route)
         self.record.stream = True
         self.response_headers = {}
@@ -82,6 +92,10 @@ class Turn(ApiCall):
     @property
     def connection(self) -> HTTPConnection:
         return self._websocket
+
+    async def attend(self, work: Awaitable[T]) -> T:
+        """Await `work`, which is cancelled when the connection ends: `Interrupted` is raised then."""
+        return await cancel_when(self._end, work)
 
     async def send(self, frame: bytes) -> None:
         """Send JSON in ASCII as one text frame. This runs for every token. Raises `ClientDisconnected`.
@@ -103,8 +117,15 @@ class MessageHandler(ABC):
     """Answers the messages of one connection."""
 
     @abstractmethod
+    def begin(self) -> None:
+        """Forget the turn before. What happens from now on belongs to another message."""
+
+    @abstractmethod
     async def answer(self, message: Any, turn: Turn) -> None:
-        """Answer a decoded message, and end what runs for it. Raises what becomes an error for the client."""
+        """Answer a decoded message, and end what runs for it.
+
+        What takes long is awaited with `Turn.attend`. Raises what becomes an error for the client.
+        """
 
     @abstractmethod
     def error_frames(self, error: ApiError) -> list[bytes]:
@@ -147,6 +168,7 @@ class WebSocketConnection:
         self._handler = options.create_handler()
         self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._waiting_bytes = 0
+        self._is_gone = False
         self._is_error_sent = False
         self._end: asyncio.Future[tuple[int, ApiError | None]] = asyncio.get_running_loop().create_future()
         self._ended = asyncio.Event()
@@ -154,22 +176,18 @@ class WebSocketConnection:
     async def serve(self, request_id: str) -> None:
         await self._websocket.accept(headers=[(b"x-request-id", request_id.encode())])
         reading = asyncio.create_task(self._read())
-        answering = asyncio.create_task(self._answer_all())
         # What was sent before the time is up is still answered.
         time_is_up = asyncio.get_running_loop().call_later(MAX_MINUTES * 60, self._waiting.put_nowait, None)
         try:
-            ends: list[asyncio.Future[Any]] = [reading, answering, self._end]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await self._answer_all()
+            if not self._is_gone:
+                await self._close()
         finally:
-            is_gone = reading.done()
             time_is_up.cancel()
             reading.cancel()
-            answering.cancel()
-            await asyncio.gather(reading, answering, return_exceptions=True)
+            await asyncio.gather(reading, return_exceptions=True)
             self._handler.close()
             self._ended.set()
-        if not is_gone:
-            await self._close()
 
     async def shut_down(self) -> None:
         """End what is being answered with an error, and close the connection with code 1001, "going away"."""
@@ -179,6 +197,7 @@ class WebSocketConnection:
     def _stop(self, code: int, error: ApiError | None = None) -> None:
         if not self._end.done():
             self._end.set_result((code, error))
+            self._waiting.put_nowait(None)
 
     async def _close(self) -> None:
         code, error = self._end.result() if self._end.done() else (NORMAL, None)
@@ -194,6 +213,8 @@ class WebSocketConnection:
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
+                self._is_gone = True
+                self._stop(GOING_AWAY)
                 return
             data: bytes = message.get("bytes") or (message.get("text") or "").encode()
             if len(data) > MAX_BODY_BYTES:
@@ -206,28 +227,27 @@ class WebSocketConnection:
                 self._waiting.put_nowait(data)
 
     async def _answer_all(self) -> None:
-        """Answer the messages in their order, until the time is up."""
-        while (data := await self._waiting.get()) is not None:
+        """Answer the messages in their order, until the connection ends or the time is up."""
+        while (data := await self._waiting.get()) is not None and not self._end.done():
             self._waiting_bytes -= len(data)
             await self._answer(data)
         self._stop(NORMAL, ConnectionTooOld(MAX_MINUTES))
 
     async def _answer(self, data: bytes) -> None:
-        turn = Turn(self._websocket, self._route, self._options)
+        turn = Turn(self._websocket, self._route, self._options, self._end)
         message: Any = None
+        self._handler.begin()
         try:
             with runtime.metrics.open_stream():
                 await turn.authenticate(Access.WRITE)
                 message = await self._decode(data)
                 await self._handler.answer(message, turn)
             turn.record.status = turn.record.status or 200
-        except ClientDisconnected:
-            # The reader ends as well, or has: the record says that the client has gone.
-            self._stop(GOING_AWAY)
-        except asyncio.CancelledError:
-            if self._end.done() and (error := self._end.result()[1]):
-                await asyncio.wait_for(self._fail(turn, error), SHUTDOWN_SEND_TIMEOUT)
-            raise
+        except (Interrupted, ClientDisconnected):
+            self._stop(GOING_AWAY)  # if it is the client that does not read
+            if (end_error := self._end.result()[1]) and not self._is_gone:
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._fail(turn, end_error), SHUTDOWN_SEND_TIMEOUT)
         except Exception as error:
             api_error = _api_error(error, self._route, turn.record, message)
             await self._fail(turn, api_error)

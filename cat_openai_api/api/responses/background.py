@@ -8,10 +8,11 @@ of an event in these lists is its `sequence_number`.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
 from typing import Any
 
+from ...conversation.background_runs import STOPPED
 from ...conversation.background_store import UNFINISHED, split_events
 from ...domain.people import Person
 from ...errors import (
@@ -24,6 +25,7 @@ from ...errors import (
     error_for,
     invalid,
 )
+from ...http.disconnect import Interrupted, cancel_when
 from ...http.request import ApiRequest
 from ...http.respond import open_renderer
 from ...http.streamer import EventStream
@@ -69,9 +71,7 @@ class BackgroundResponse:
         self._draft = ResponseDraft(parsed)
         self._renderer: ResponseRenderer | None = None
         self._task: asyncio.Task[None] | None = None
-        self._stop_error: ApiError | None = None
-        self._is_cancelled = False
-        self._is_ending = False
+        self._interruption: asyncio.Future[ApiError | None] = asyncio.get_running_loop().create_future()
         self._events: list[bytes] = []
         self._has_new_events = asyncio.Event()
         self._is_generated = asyncio.Event()
@@ -108,10 +108,9 @@ class BackgroundResponse:
 
     def cancel(self) -> None:
         """See `BackgroundRun.cancel`."""
-        self._is_cancelled = True
         self._parsed.generation_request.cancellation.cancel()
-        if self._renderer is None and self._task and not self._is_ending:
-            self._task.cancel()  # it waits for its turn or for images
+        if self._renderer is None:
+            self._interrupt(None)  # it waits for its turn or for images
 
     async def wait_for_end(self, timeout: float) -> None:
         with suppress(asyncio.TimeoutError):
@@ -134,10 +133,10 @@ class BackgroundResponse:
             else:
                 await has_new_events.wait()
 
-    def _interrupt(self, error: ApiError) -> None:
-        if self._task and not self._is_ending:
-            self._stop_error = self._stop_error or error
-            self._task.cancel()
+    def _interrupt(self, error: ApiError | None) -> None:
+        """`error`: None if the response is cancelled."""
+        if not self._interruption.done():
+            self._interruption.set_result(error)
 
     async def _run(self, stack: AsyncExitStack) -> None:
         """`stack`: releases what the response holds."""
@@ -147,16 +146,15 @@ class BackgroundResponse:
         async with stack:
             try:
                 await self._generate()
+            except Interrupted:
+                await self._end_early(self._interruption.result())
             except asyncio.CancelledError:
-                # Cancelled by this object, or by the event loop that ends: what follows is still executed.
-                self._is_ending = True
-                await self._end_early(self._stop_error)
+                # The event loop ends; what follows is still executed.
+                await self._end_early(UpstreamError(STOPPED))
             except Exception as error:
-                self._is_ending = True
                 await self._end_early(self._api_error(error))
             finally:
                 timer.cancel()
-                self._is_ending = True
                 self._is_generated.set()
                 self._has_new_events.set()
                 await asyncio.gather(writing, return_exceptions=True)
@@ -168,10 +166,14 @@ class BackgroundResponse:
         async with AsyncExitStack() as stack:
             request = self._parsed.generation_request
             create_renderer = partial(ResponseRenderer, parsed=self._parsed, draft=self._draft)
-            renderer = await open_renderer(stack, [request], self.person, self._call, create_renderer)
-            self._renderer = renderer
-            async for events in renderer.events(live=self._call.settings.enable_streaming):
-                self._add_events(events)
+            opening = open_renderer(stack, [request], self.person, self._call, create_renderer)
+            self._renderer = await cancel_when(self._interruption, opening)
+            await cancel_when(self._interruption, self._collect_events(self._renderer))
+
+    async def _collect_events(self, renderer: ResponseRenderer) -> None:
+        async with aclosing(renderer.events(live=self._call.settings.enable_streaming)) as events:
+            async for joined in events:
+                self._add_events(joined)
 
     def _api_error(self, error: Exception) -> ApiError:
         api_error = error_for(error)
@@ -184,8 +186,6 @@ class BackgroundResponse:
         """End a response that was not generated to its end. `error`: None if it was cancelled before its run began."""
         if self._events[-1].startswith(_LAST_PREFIXES):
             return
-        if error is None and not self._is_cancelled:
-            error = UpstreamError("The response was interrupted: the Cat was stopped.")
         if error is None:
             self._call.record.is_cancelled = True
             last = self._draft.cancel()

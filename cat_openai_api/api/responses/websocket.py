@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -83,8 +83,10 @@ class ResponsesHandler(MessageHandler):
         self._previous_id: str | None = None
         self._renderer: ResponseRenderer | None = None
 
-    async def answer(self, message: Any, turn: Turn) -> None:
+    def begin(self) -> None:
         self._stream_id, self._previous_id, self._renderer = None, None, None
+
+    async def answer(self, message: Any, turn: Turn) -> None:
         if not isinstance(message, dict):
             raise InvalidRequest("The message must be a JSON object.")
         if message.get("type") == "response.processed":
@@ -134,13 +136,12 @@ class ResponsesHandler(MessageHandler):
         async with AsyncExitStack() as stack:
             stack.callback(await turn.admit(parsed.person))
             create_renderer = partial(ResponseRenderer, parsed=parsed)
-            renderer = await open_renderer(stack, [request], parsed.person, turn, create_renderer)
-            await start_reply(renderer)
+            opening = open_renderer(stack, [request], parsed.person, turn, create_renderer)
+            renderer = await turn.attend(opening)
+            await turn.attend(start_reply(renderer))
             self._renderer = renderer
             turn.record.status = 200
-            async for events in renderer.events(live=turn.settings.enable_streaming):
-                for frame in self._frames(events):
-                    await turn.send(frame)
+            await turn.attend(self._send_events(renderer, turn))
         return renderer.final_output
 
     async def _answer_without_output(self, parsed: ParsedResponseRequest, turn: Turn) -> list[JsonObject]:
@@ -149,9 +150,17 @@ class ResponsesHandler(MessageHandler):
         release = await turn.admit(parsed.person)
         release()
         turn.record.is_cancelled = True
-        for frame in self._frames(await unanswered_response(parsed)):
-            await turn.send(frame)
+        await turn.attend(self._send_frames(await unanswered_response(parsed), turn))
         return []
+
+    async def _send_events(self, renderer: ResponseRenderer, turn: Turn) -> None:
+        async with aclosing(renderer.events(live=turn.settings.enable_streaming)) as events:
+            async for joined in events:
+                await self._send_frames(joined, turn)
+
+    async def _send_frames(self, events: bytes, turn: Turn) -> None:
+        for frame in self._frames(events):
+            await turn.send(frame)
 
     def _frames(self, events: bytes) -> list[bytes]:
         """The data of server-sent events as messages. This runs for every token."""
