@@ -15,7 +15,7 @@ def accept_websockets() -> Callable[[], None]:
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     config: Any = getattr(server, "config", None)
-    if getattr(config, "ws_protocol_class", config) is not None:
+    if config is None or getattr(config, "ws_protocol_class", config) is not None:
         return lambda: None
     from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol  # noqa: PLC0415 (of that server)
 
