@@ -13,6 +13,10 @@ import httpx
 import jwt
 import pytest
 from asking import said_to
+from bridge.cat_openai_api.access.connections import MAX_CONNECTIONS, MAX_CONNECTIONS_OF_PERSON, Connections
+from bridge.cat_openai_api.domain.people import Person
+from bridge.cat_openai_api.errors import ApiError, CapacityReached, ShareExceeded
+from bridge.cat_openai_api.http import websocket
 from host import KEY, WHICH, Cat, make_cat, signed
 from openai import OpenAI
 from upstream import Upstream, script
@@ -322,6 +326,63 @@ class TestEnds:
             opened.socket.shutdown(socket.SHUT_RDWR)
             upstream.wait(tag, state="left", timeout=1)
             until(lambda: '"outcome":"gone"' in cat.log()[start:], "the log says so")
+
+    def test_it_is_open_for_so_many_minutes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is answered then is answered to its end."""
+        monkeypatch.setattr(websocket, "MAX_MINUTES", 0.001)
+        sent: list[Event] = []
+        answered: list[Any] = []
+
+        class Handler(websocket.MessageHandler):
+            def begin(self) -> None: ...
+
+            async def answer(self, message: Any, turn: websocket.Turn) -> None:
+                raise AssertionError("nobody has sent a message")
+
+            def error_frames(self, error: ApiError) -> list[bytes]:
+                return []
+
+            def close(self) -> None:
+                answered.append("closed")
+
+        async def receive() -> Event:
+            if not answered:
+                answered.append("connect")
+                return {"type": "websocket.connect"}
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Event) -> None:
+            sent.append(message)
+
+        async def serve() -> None:
+            opened = websocket.WebSocket({"type": "websocket", "headers": []}, receive, send)
+            options = websocket.WebSocketOptions(Handler, "bucket", 1000)
+            await asyncio.wait_for(websocket.WebSocketConnection(opened, "/", options).serve("req_1"), 5)
+
+        asyncio.run(serve())
+        assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+        assert json.loads(sent[1]["text"])["error"]["code"] == "websocket_connection_limit_reached"
+        assert sent[2]["code"] == 1000
+        assert answered == ["connect", "closed"]
+
+    def test_one_caller_and_all_together_have_so_many(self) -> None:
+        class Opened:
+            async def shut_down(self) -> None: ...
+
+        connections, alice, bob = Connections(), Person("alice", "alice"), Person("bob", "bob")
+        opened = [Opened() for _ in range(MAX_CONNECTIONS_OF_PERSON)]
+        for each in opened:
+            connections.add(each, alice)
+        with pytest.raises(ShareExceeded):
+            connections.add(Opened(), alice)
+        connections.add(Opened(), bob)
+        connections.remove(opened[0])
+        connections.add(Opened(), alice)
+        for number in range(MAX_CONNECTIONS - MAX_CONNECTIONS_OF_PERSON - 1):
+            connections.add(Opened(), Person(str(number), ""))
+        with pytest.raises(CapacityReached):
+            connections.add(Opened(), bob)
 
     @pytest.fixture(scope="class")
     @staticmethod
