@@ -11,6 +11,8 @@ WORKERS = 2
 # The Python that .venv is made with (3.11 or later), such as python3.12 or a path; empty: the newest that is found.
 # Another one than before makes .venv anew.
 PYTHON ?=
+# A folder of other people's plugins, for the target of that name.
+PLUGINS ?=
 # The folder core/ of a checkout of Cheshire Cat 1.9, and a Python 3.10 for it.
 CAT_CORE ?=
 PYTHON_V1 ?= python3.10
@@ -58,7 +60,7 @@ endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: other-python help zip run run-v1 test lint types unit unit-double test-v1 bench soak clean python core-v1
+.PHONY: other-python help zip run run-v1 test lint types unit unit-double test-v1 bench soak plugins clean python core-v1
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -98,6 +100,10 @@ bench: $(STAMP) ## measure what the plugin adds to a reply (ARGS=...)
 # Asked for with CAT=1.9, the Cat is the one that test-v1 tests.
 soak: $(if $(filter 1.9,$(CAT)),core-v1) $(STAMP) $(if $(filter 1.9,$(CAT)),$(STAMP_V1)) ## mixed traffic with random faults (MINUTES=5 SEED=... USERS=...; CAT=1.9 CAT_CORE=...)
 	$(if $(filter 1.9,$(CAT)),$(V1)) $(VENV_PYTHON) .dev/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(USERS),--users $(USERS))
+
+plugins: $(if $(filter 1.9,$(CAT)),core-v1) $(STAMP) $(if $(filter 1.9,$(CAT)),$(STAMP_V1)) ## other people's plugins, in the Cat's own chat and through the API (PLUGINS=<folder>; ARGS=...; CAT=1.9 CAT_CORE=...)
+	@[ -d "$(PLUGINS)" ] || { echo "PLUGINS=$(PLUGINS) is not a folder of plugins. See docs/plugins.md" >&2; exit 1; }
+	$(if $(filter 1.9,$(CAT)),$(V1)) $(VENV_PYTHON) .dev/plugins.py "$(PLUGINS)" $(ARGS)
 
 # Its name has no version: on Cheshire Cat 1.9 a plugin is known by the name of its zip.
 zip: ## pack the plugin for a Cat: dist/cat_openai_api.zip

@@ -119,8 +119,8 @@ class Settings(BaseModel):
         False,
         title="Show steps",
         description="Send clients the steps that the Cat takes before it replies: calls of its own tools with their "
-        "input, on Cheshire Cat 1.9 also its notifications. Chat completions have them as reasoning_content, "
-        "responses as reasoning summaries.",
+        "input, on Cheshire Cat 1.9 also what plugins send beside the reply. Chat completions have them as "
+        "reasoning_content, responses as reasoning summaries.",
     )
     history: Literal["client", "cat"] = Field(
         "client",

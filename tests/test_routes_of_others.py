@@ -3,11 +3,13 @@
 import io
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import pytest
-from host import KEY, PLUGINS, Cat, link_entries, make_cat, plugin_zip
+from host import KEY, PLUGINS, WHICH, Cat, link_entries, make_cat, plugin_zip
+from packaging.version import Version
 from upstream import Upstream
 
 OTHER = "caucus_race"
@@ -16,6 +18,11 @@ CLASH = "is a route of "
 INSTALL_SECONDS = 120
 
 Until = Callable[..., None]
+
+removes_routes = pytest.mark.skipif(
+    WHICH == "2" and Version(version("cheshire-cat-ai")) < Version("2.0.23"),
+    reason="this Cat leaves the routes of plugins that are switched off",
+)
 
 
 def zipped(folder: Path) -> bytes:
@@ -63,6 +70,7 @@ def metrics_are_ours(cat: Cat) -> bool:
     return "openai_api_" in reply.text or reply.json()["error"]["code"] == "metrics_unavailable"
 
 
+@removes_routes
 def test_each_clash_is_one_line_in_the_log(both: Cat, until: Until) -> None:
     until(lambda: len(clashes(both)) >= 2, "the clashes are in the log")
     metrics, models = sorted(clashes(both))
@@ -90,6 +98,7 @@ def test_metrics_are_the_other_plugins_while_the_setting_is_off(both: Cat) -> No
     assert prizes(both).json() == ["comfits", "thimble"]
 
 
+@removes_routes
 def test_switching_either_off_leaves_the_others_routes(both: Cat, until: Until) -> None:
     both.put_settings({}).raise_for_status()
     both.toggle(OTHER)

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from host import WHICH
+from host import WHICH, Cat
 from openai import OpenAI
 from upstream import script
 
@@ -87,3 +87,31 @@ def test_steps_are_not_shown_by_default(client: OpenAI) -> None:
     message = client.chat.completions.create(model=MODEL, messages=messages()).choices[0].message
     assert not message.model_extra
     assert [item.type for item in client.responses.create(model=MODEL, input=question()).output] == ["message"]
+
+
+@pytest.mark.skipif(ON_CAT_2, reason="messages of Cheshire Cat 1.9")
+class TestWhatPluginsSendBesideTheReply:
+    SENT = ("I am looking.", "This is {what} I found.", "And this.", "A thing is missing.", "Another is broken.")
+
+    def test_it_is_shown(self, client: OpenAI, settings: Callable[..., None]) -> None:
+        settings(show_steps=True)
+        shown = "".join(f"{text}\n\n" for text in self.SENT)
+        asked: list[Any] = [{"role": "user", "content": "Show me."}]
+        message = client.chat.completions.create(model=MODEL, messages=asked).choices[0].message
+        assert (message.content, message.model_extra) == ("Shall I go on?", {"reasoning_content": shown})
+        deltas = [
+            chunk.choices[0].delta for chunk in client.chat.completions.create(model=MODEL, messages=asked, stream=True)
+        ]
+        assert "".join(delta.content or "" for delta in deltas) == "Shall I go on?"
+        assert "".join((delta.model_extra or {}).get("reasoning_content", "") for delta in deltas) == shown
+        reasoning, reply = client.responses.create(model=MODEL, input="Show me.").output
+        assert reasoning.type == "reasoning"
+        assert tuple(part.text for part in reasoning.summary) == self.SENT
+        assert reply.type == "message"
+
+    def test_without_the_setting_the_reply_is_alone_and_the_log_says_so(self, cat: Cat, client: OpenAI) -> None:
+        asked: list[Any] = [{"role": "user", "content": "Show me."}]
+        before = cat.log().count("clients get it with show_steps on")
+        message = client.chat.completions.create(model=MODEL, messages=asked).choices[0].message
+        assert (message.content, message.model_extra) == ("Shall I go on?", {})
+        assert cat.log().count("clients get it with show_steps on") == before + 1

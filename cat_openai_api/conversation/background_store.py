@@ -60,13 +60,23 @@ class BackgroundStore:
         """Store a response that `runner` is about to generate. `input`: see `StoredResponse`."""
         run = {"owner": person.key, "runner": runner, "is_cancelled": False}
         await self._host.storage.insert(BACKGROUND_RUNS, EVERYBODY, response["id"], run)
-        content = {"response": response, "input": input}
+        content = {"response": response, "input": input, "digests": {}}
         parent = response["previous_response_id"]
         await self._host.storage.insert(RESPONSES, person.key, response["id"], content, parent=parent)
 
-    async def finish(self, person: Person, response: Mapping[str, Any]) -> bool:
-        """Store a response that has ended. False where it was deleted, or another Cat has ended it."""
-        return await self._end_response(person.key, response["id"], lambda _: response)
+    async def finish(
+        self,
+        person: Person,
+        response: Mapping[str, Any],
+        input: Sequence[Mapping[str, Any]],
+        digests: Mapping[str, str],
+    ) -> bool:
+        """Store a response that has ended. `input`, `digests`: see `StoredResponse`.
+
+        False where the response was deleted, or another Cat has ended it.
+        """
+        content = {"response": response, "input": input, "digests": digests}
+        return await self._end_response(person.key, response["id"], lambda _: content)
 
     async def add_events(self, person: Person, response_id: str, batch: int, events: Sequence[bytes]) -> int:
         """`batch`: 0 for the first batch, and one more for each. `events`: those that follow the last batch.
@@ -132,12 +142,15 @@ class BackgroundStore:
         await self._host.storage.update(BACKGROUND_RUNS, EVERYBODY, response_id, cancelled)
 
     async def end_abandoned(self, owner: str, response_id: str, status: str, error: Mapping[str, Any] | None) -> None:
-        """End a response in the place of the Cat that generated it. What is stored of its output stays."""
+        """End a response in the place of the Cat that generated it. What is stored of its output stays. Of its input
+        nothing does where others can continue the response: what plugins made of that input is not known."""
         row = await self._host.storage.load(RESPONSE_PROGRESS, owner, response_id)
         output = row.value if row else []
 
-        def ended(response: Mapping[str, Any]) -> Mapping[str, Any]:
-            return {**response, "status": status, "error": error, "output": [_interrupted(item) for item in output]}
+        def ended(content: Mapping[str, Any]) -> Mapping[str, Any]:
+            items = [_interrupted(item) for item in output]
+            response = {**content["response"], "status": status, "error": error, "output": items}
+            return {**content, "response": response, "input": content["input"] if status == "failed" else []}
 
         await self._end_response(owner, response_id, ended)
         await self.end_run(owner, response_id)
@@ -157,13 +170,13 @@ class BackgroundStore:
     async def _end_response(
         self, owner: str, response_id: str, end: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     ) -> bool:
-        """Whether the response was stored and unfinished. `end`: makes the ended response of it."""
+        """Whether the response was stored and unfinished. `end`: makes the new content of its row."""
         is_changed = False
 
         def ended(content: Any) -> Any:
             nonlocal is_changed
             is_changed = bool(content) and content["response"]["status"] in UNFINISHED
-            return {**content, "response": end(content["response"])} if is_changed else Unchanged()
+            return end(content) if is_changed else Unchanged()
 
         await self._host.storage.update(RESPONSES, owner, response_id, ended)
         return is_changed

@@ -73,9 +73,10 @@ class ConversationBuilder:
     def add_instructions(self, texts: Sequence[str]) -> None:
         self._instructions.extend(texts)
 
-    def add_user_turn(self, path: str, parts: Sequence[Part]) -> None:
+    def add_user_turn(self, path: str, parts: Sequence[Part], *, sent_digest: str = "") -> None:
+        """`sent_digest`: of a stored message, see `Turn`."""
         self._check_no_pending_calls(path)
-        self._turns.append(Turn("user", tuple(parts)))
+        self._turns.append(Turn("user", tuple(parts), sent_digest=sent_digest))
 
     def add_assistant_turn(self, path: str, parts: Sequence[Part], calls: Sequence[ToolCall] = ()) -> None:
         self._check_no_pending_calls(path)

@@ -87,9 +87,14 @@ def turns_before(stored: Sequence[Turn], new_turns: Sequence[Turn]) -> Sequence[
     """
     stored = _answered(stored)
     questions = [place for place, turn in enumerate(stored) if turn.role == "user"]
-    if len(new_turns) > 1 and questions and stored[questions[-1]].text == new_turns[0].text:
+    if len(new_turns) > 1 and questions and _is_same(stored[questions[-1]], new_turns[0]):
         return stored[: questions[-1]]
     return stored
+
+
+def _is_same(stored: Turn, new: Turn) -> bool:
+    """Whether the client has sent the same message of the user's, which the Cat's pipeline may have changed since."""
+    return stored.text == new.text or stored.sent_digest == (new.sent_digest or new.digest())
 
 
 def _answered(turns: Sequence[Turn]) -> list[Turn]:

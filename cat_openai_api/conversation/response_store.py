@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from ..domain.people import Person
 from ..errors import StorageFailed
@@ -16,15 +16,21 @@ from ..wire.json import encode
 @dataclass(frozen=True)
 class StoredResponse:
     """`response`: as it was sent. `input`: the items that it answers, as `/input_items` lists them, without those of
-    the responses before it. `size`: of both as JSON, in bytes."""
+    the responses before it, and with messages of the user as the Cat's pipeline left them. `size`: of both as JSON, in
+    bytes. `digests`: by the ids of those messages, see `Turn.sent_digest`."""
 
     response: dict[str, Any]
     input: list[dict[str, Any]]
     size: int
+    digests: Mapping[str, str]
 
     @property
     def items(self) -> list[dict[str, Any]]:
         return [*self.input, *self.response["output"]]
+
+
+StoredItem: TypeAlias = tuple[dict[str, Any], str]
+"""An item, and its digest in `StoredResponse.digests` or an empty text."""
 
 
 class ResponseStore:
@@ -33,9 +39,11 @@ class ResponseStore:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    async def save(self, person: Person, response: Mapping[str, Any], input: list[dict[str, Any]]) -> bool:
-        """Whether the response is stored now. Raises nothing."""
-        content = {"response": response, "input": input}
+    async def save(
+        self, person: Person, response: Mapping[str, Any], input: list[dict[str, Any]], digests: Mapping[str, str]
+    ) -> bool:
+        """Whether the response is stored now. Raises nothing. `digests`: see `StoredResponse`."""
+        content = {"response": response, "input": input, "digests": digests}
         with suppress(StorageFailed):
             return await self._host.storage.insert(
                 RESPONSES, person.key, response["id"], content, parent=response["previous_response_id"]
@@ -54,18 +62,19 @@ class ResponseStore:
         rows = await self._host.storage.load_chain(RESPONSES, person.key, response_id)
         return [_stored_response(row) for row in rows]
 
-    async def find_items(self, person: Person, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    async def find_items(self, person: Person, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Items of stored responses by their ids, as far as they are found. The search ends at the first id that is
         not found."""
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, StoredItem] = {}
         for item_id in item_ids:
             if item_id not in found:
                 id_as_json = encode({"id": item_id})[1:-1].decode("ascii")
                 rows = await self._host.storage.search(RESPONSES, person.key, id_as_json)
                 # A request often refers to many items of one response.
                 for row in rows:
-                    for item in _stored_response(row).items:
-                        found.setdefault(item["id"], item)
+                    stored = _stored_response(row)
+                    for item in stored.items:
+                        found.setdefault(item["id"], (item, stored.digests.get(item["id"], "")))
             if item_id not in found:
                 break
         return found
@@ -76,7 +85,7 @@ class ResponseStore:
 
 
 def _stored_response(row: Row) -> StoredResponse:
-    return StoredResponse(row.value["response"], row.value["input"], row.size)
+    return StoredResponse(row.value["response"], row.value["input"], row.size, row.value.get("digests") or {})
 
 
 class ActiveResponse(Protocol):

@@ -1,7 +1,8 @@
 """A conversation, the functions that the client offers for it, and the format of the reply."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal, TypeAlias, TypedDict
 
 Role: TypeAlias = Literal["user", "assistant", "tool"]
@@ -62,13 +63,23 @@ class Turn:
     """One message of a conversation.
 
     `parts`: the content, in order; a `str` is text. `calls`: the tool calls of an assistant's turn. `call_id`: of a
-    tool's turn, the id of the call whose result it is.
+    tool's turn, the id of the call whose result it is. `sent_digest`: where the Cat's pipeline has read this turn of
+    the user's already, the `digest` of the turn as the client sent it; `parts` are then as the pipeline left them.
     """
 
     role: Role
     parts: tuple[Part, ...]
     calls: tuple[ToolCall, ...] = ()
     call_id: str = ""
+    sent_digest: str = ""
+
+    def digest(self) -> str:
+        """Of role and content, in which texts are not readable."""
+        digest = hashlib.sha256(self.role.encode())
+        for part in self.parts:
+            fields = (part,) if isinstance(part, str) else astuple(part)
+            digest.update(repr((type(part).__name__, *fields)).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     @property
     def texts(self) -> list[str]:

@@ -10,7 +10,7 @@ from ..domain.events import CallDelta, Delta, Refusal, Text
 from ..domain.json_instruction import json_instruction
 from ..domain.people import Person
 from ..domain.usage import Usage
-from ..hosts.port import Run
+from ..hosts.port import Questions, Run
 from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 from ..tokens.counting import count_prompt_tokens, count_tokens
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 class Generation:
     """A request and the Cat's reply to it. It must be closed.
 
-    `conversation`: the whole conversation that the Cat gets. `stored`: the stored conversation that it continues, if
-    any. `new_turns`: the turns that are added to it.
+    `conversation`: the whole conversation that the Cat gets. `questions`: what the Cat's pipeline made of it. `stored`:
+    the stored conversation that it continues, if any. `new_turns`: the turns that are added to it.
     """
 
     request: GenerationRequest
     conversation: Conversation
+    questions: Questions
     reply: Reply
     record: RequestRecord
     stored: StoredConversation | None = None
@@ -77,11 +78,17 @@ class Generation:
         await self.reply.aclose()
         self.record.add_generation(self.reply.finish_reason, self.reply.end.usage, self.reply.first_delta_at)
         text, calls = self.reply.final_text(), tuple(self.reply.calls())
-        if self.stored and self.request.remember and not self.reply.has_failed and (text or calls):
-            await self.stored.add(self.new_turns, Turn("assistant", (text,), calls))
+        has_reply = self.questions.are_read and not self.reply.has_failed and (text or calls)
+        if self.stored and self.request.remember and has_reply:
+            turns_before = len(self.conversation.turns) - len(self.new_turns)
+            await self.stored.add(self.turns_as_read()[turns_before:], Turn("assistant", (text,), calls))
         if self.record.debug:
             self.record.details = self._details()
             self.record.usage = self.record.usage or await self._count_tokens()
+
+    def turns_as_read(self) -> list[Turn]:
+        """The turns of the conversation, those of the user as the Cat's pipeline left them."""
+        return [self.questions.turns.get(place, turn) for place, turn in enumerate(self.conversation.turns)]
 
     def _details(self) -> JsonObject:
         conversation = self.request.parsed.conversation
@@ -117,7 +124,7 @@ async def prepare_generation(
         # `response_format`); others need the instruction as well.
         instructions = (*conversation.instructions, json_instruction(request.format))
         conversation = replace(conversation, instructions=instructions)
-    has_reply_hooks = runtime.host.rewrites_replies()
+    has_reply_hooks = runtime.host.rewrites_replies(request.model)
     run = Run(
         request.model,
         conversation,
@@ -139,7 +146,7 @@ async def prepare_generation(
         live=settings.streams_live(has_reply_hooks=has_reply_hooks) if request.stream else not has_reply_hooks,
         stream=request.stream and settings.enable_streaming,
     )
-    return Generation(request, conversation, reply, record, stored, new_turns)
+    return Generation(request, conversation, run.questions, reply, record, stored, new_turns)
 
 
 def _prompt_texts(conversation: Conversation, functions: Functions | None) -> list[str]:

@@ -58,7 +58,7 @@ class Reply:
         self._steps: list[Step] = []
         self._deltas = self._checked_deltas()
         self._first_deltas: asyncio.Task[list[Delta] | None] | None = None
-        run.receipt.text = self.text
+        run.receipt.text, run.receipt.final_text = self.text, self.final_text
 
     def start(self) -> Awaitable[object]:
         """Start the run. Returns a task that ends with the first delta and raises what the run raises before it."""

@@ -10,6 +10,10 @@ RESPONSES = Collection("responses", lifetime=30 * DAY, max_rows=128, max_bytes=8
 CONVERSATIONS = Collection("conversations")
 """A row for each conversation, by the id of its model. `conversation.history` bounds what is in a row."""
 
+TURNS = Collection("turns", lifetime=30 * DAY, max_rows=1000, max_bytes=4_000_000)
+"""A row for each turn of a conversation, by its transcript key: what the Cat's pipeline made of the user's message, and
+what belongs to the replies to it."""
+
 STATES = Collection("states", lifetime=DAY, max_rows=64, max_bytes=1_000_000)
 """A row for each turn of a conversation, by its transcript key: what the Cat needs beside the messages."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute
 
-from ..domain.conversation import Capability, Conversation, Functions, JsonFormat
+from ..domain.conversation import Capability, Conversation, Functions, JsonFormat, Turn
 from ..domain.events import Event
 from ..domain.people import Access, Caller, Person
 from ..wire.json import encode
@@ -50,11 +50,25 @@ class Receipt:
     """What the client has got of a run's reply, which can differ from the run's final text. A client sends it back as
     the assistant's turn.
 
-    `text`: returns the text so far. Whoever reads the events of the run sets it; by default it is empty.
+    `text`: returns the text so far. `final_text`: the same for the part of the final text that is within the client's
+    limits. Whoever reads the events of the run sets them; by default they return empty texts.
     """
 
     def __init__(self) -> None:
         self.text: Callable[[], str] = str
+        self.final_text: Callable[[], str] = str
+
+
+class Questions:
+    """What a run's pipeline made of the user's turns, whose messages plugins may change. The host sets it.
+
+    `turns`: those that the pipeline has read, by their places among the turns of the conversation, as it left them,
+    each with its `sent_digest`. `are_read`: false while plugins may still change a turn.
+    """
+
+    def __init__(self) -> None:
+        self.turns: dict[int, Turn] = {}
+        self.are_read = True
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,8 @@ class Run:
     `functions`: the client's, offered beside the Cat's own tools. `format`: of the reply, if it is to be JSON.
     `remember`: false for a run that leaves no trace in the Cat's memory. `timeout`: seconds for the whole run; 0 is no
     limit. `include_steps`: whether `Step` events are wanted. `receipt`: see `Receipt`; it is complete when the
-    generator of `Host.run` is closed, or resumed after its last event.
+    generator of `Host.run` is closed, or resumed after its last event. `questions`: see `Questions`; they are complete
+    when the generator has ended.
     """
 
     model: str
@@ -81,6 +96,7 @@ class Run:
     include_steps: bool = False
     cancellation: Cancellation = field(default_factory=Cancellation)
     receipt: Receipt = field(default_factory=Receipt)
+    questions: Questions = field(default_factory=Questions)
 
 
 class DimensionsRefused(Exception):
@@ -144,8 +160,8 @@ class Host(ABC):
         """Whether an LLM is configured."""
 
     @abstractmethod
-    def rewrites_replies(self) -> bool:
-        """Whether an active plugin has a hook that may change a finished reply."""
+    def rewrites_replies(self, model: str) -> bool:
+        """Whether an active plugin may change a finished reply of `model`."""
 
     @abstractmethod
     async def supports(self, model: str, capability: Capability) -> bool:

@@ -37,7 +37,7 @@ async def reply_to_message(
         record.details = {"message": {"characters": len(body.text), "turns_before": len(stored.turns)}}
         conversation = Conversation((*turns_before(stored.turns, [turn]), turn))
         run = Run(CAT_MODEL, conversation, person, context, timeout=settings.request_timeout)
-        reply = Reply(run, settings.max_tokens, live=not runtime.host.rewrites_replies(), stream=False)
+        reply = Reply(run, settings.max_tokens, live=not runtime.host.rewrites_replies(CAT_MODEL), stream=False)
         try:
             await reply.wait_for_end()
         finally:
@@ -45,5 +45,7 @@ async def reply_to_message(
             record.add_generation(reply.finish_reason, reply.end.usage, reply.first_delta_at)
         text = reply.text()
         record.details["characters"] = len(text)
-        await stored.add([turn], Turn("assistant", (text,)))
+        if run.questions.are_read:
+            as_read = run.questions.turns.get(len(conversation.turns) - 1, turn)
+            await stored.add([as_read], Turn("assistant", (text,)))
     return MessageReply(text=text, user_id=body.user_id or person.name, timestamp=int(time.time()))

@@ -193,7 +193,9 @@ class BackgroundResponse:
             self._call.record.error = error
             last = self._renderer.error_events(error) if self._renderer else self._draft.fail(error)
         with suppress(StorageFailed):  # the error is in the log already
-            await runtime.background_store.finish(self.person, self._draft.response.wire())
+            # Nothing continues a response that has failed.
+            known = self._parsed.input if error else []
+            await runtime.background_store.finish(self.person, self._draft.response.wire(), known, {})
         self._add_events(last)
 
     def _add_events(self, joined: bytes) -> None:

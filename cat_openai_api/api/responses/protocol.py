@@ -6,7 +6,7 @@ Names, defaults and limits are OpenAI's.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, field_validator
 
 from ...wire.json import JsonObject
 from ...wire.models import MAX_NAME_LENGTH, WireReply, WireRequest, raise_unsupported
@@ -101,6 +101,16 @@ class Message(ItemWithStatus):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     content: Content
+
+    _sent_digest: str = PrivateAttr("")
+
+    @property
+    def sent_digest(self) -> str:
+        """See `Turn`. No field: it is for stored items alone, a client could keep plugins from reading its message."""
+        return self._sent_digest
+
+    def set_sent_digest(self, digest: str) -> None:
+        self._sent_digest = digest
 
 
 class FunctionCall(ItemWithStatus):

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from ...conversation.builder import ConversationBuilder, ParsedConversation
-from ...domain.conversation import CallChoice, Functions, JsonFormat, Part, ToolCall
+from ...domain.conversation import CallChoice, Functions, Image, JsonFormat, Part, ToolCall, Turn
 from ...errors import invalid
+from ...generation.generation import Generation
 from ...generation.request import new_id
 from ...wire.json import JsonObject
 from ...wire.parameters import JsonObjectFormat, RefusalPart, check_function_name
@@ -137,7 +138,9 @@ class _ItemReader:
             self._texts += _texts(f"{path}.content", item.content)
         elif isinstance(item, Message) and item.role == "user":
             self._add_assistant_turn()
-            self.builder.add_user_turn(path, self._read_parts(f"{path}.content", item.content))
+            self.builder.add_user_turn(
+                path, self._read_parts(f"{path}.content", item.content), sent_digest=item.sent_digest
+            )
         elif isinstance(item, Message):
             self.builder.add_instructions(_texts(f"{path}.content", item.content))
 
@@ -201,6 +204,46 @@ def list_item(item: Item) -> JsonObject:
     if isinstance(item, Message):
         wire["content"] = [_list_part(part, item.role) for part in _content_parts(item.content)]
     return wire
+
+
+def input_as_read(input: Sequence[JsonObject], generation: Generation) -> tuple[list[JsonObject], dict[str, str]]:
+    """The listed items of a request for storing, with the messages of the user as the Cat's pipeline left them, and
+    for `StoredResponse` the digests of the messages as they were sent.
+
+    Messages that the pipeline did not get, because the Cat keeps the conversation, are left out where plugins change
+    messages.
+    """
+    from_client = [turn for turn in generation.request.parsed.conversation.turns if turn.role == "user"]
+    sent = [turn for turn in generation.conversation.turns if turn.role == "user"]
+    read = [turn for turn in generation.turns_as_read() if turn.role == "user"]
+    messages = [item for item in input if item["type"] == "message" and item["role"] == "user"]
+    places = {item["id"]: place for place, item in enumerate(reversed(messages), 1)}
+    items: list[JsonObject] = []
+    digests: dict[str, str] = {}
+    for item in input:
+        place = places.get(item["id"], 0)
+        if not place or not generation.questions.turns:
+            items.append(item)
+        elif place <= len(from_client):
+            turn = read[-place]
+            items.append({**item, "content": _parts_as_read(item["content"], sent[-place], turn)})
+            if turn.sent_digest:
+                digests[item["id"]] = turn.sent_digest
+    return items, digests
+
+
+def _parts_as_read(content: list[JsonObject], sent: Turn, read: Turn) -> list[JsonObject]:
+    if read.parts == sent.parts:
+        return content
+    parts: list[JsonObject] = []
+    for part in read.parts:
+        if isinstance(part, str):
+            parts.append({"type": "input_text", "text": part})
+        elif part in sent.parts and len(content) == len(sent.parts):
+            parts.append(content[sent.parts.index(part)])
+        elif isinstance(part, Image):
+            parts.append({"type": "input_image", "image_url": part.url, "detail": "auto"})
+    return parts or [{"type": "input_text", "text": ""}]
 
 
 def _content_parts(content: Content) -> list[JsonObject]:

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter
 
+from ...conversation.response_store import StoredItem
 from ...domain.people import Person
 from ...domain.usage import Usage
 from ...errors import ApiError, StorageFailed, invalid
@@ -37,7 +38,7 @@ from .protocol import (
     ResponseStatus,
     ResponseUsage,
 )
-from .reading import LocatedItem, list_item, read_format, read_functions, read_items
+from .reading import LocatedItem, input_as_read, list_item, read_format, read_functions, read_items
 
 if TYPE_CHECKING:
     from ....settings import Settings
@@ -64,9 +65,11 @@ CANCEL_TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class EarlierItems:
-    """The items of the conversation that a request continues. `size`: of them as JSON, in bytes."""
+    """The items of the conversation that a request continues. `digests`: see `StoredResponse`. `size`: of the items as
+    JSON, in bytes."""
 
     items: Sequence[JsonObject] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
     size: int = 0
 
 
@@ -82,7 +85,7 @@ class ParsedResponseRequest:
     person: Person
     generation_request: GenerationRequest
     input: list[JsonObject]
-    earlier: Sequence[JsonObject]
+    earlier: EarlierItems
 
 
 async def parse_request(
@@ -99,7 +102,7 @@ async def parse_request(
     sent: Sequence[Item] = [Message(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     uses_stored_conversation = settings.history == "cat"
     earlier = earlier or await _load_earlier_items(body.previous_response_id, person)
-    earlier_items = await off_loop(earlier.size, lambda: _item_list.validate_python([*earlier.items]))
+    earlier_items = await off_loop(earlier.size, lambda: _read_stored_items([*earlier.items], earlier.digests))
     items = await _resolve_references(sent, person)
     parsed = read_items(
         [*_locate_earlier(earlier_items), *((f"input[{index}]", item) for index, item in enumerate(items))],
@@ -131,7 +134,7 @@ async def parse_request(
         uses_stored_conversation=uses_stored_conversation,
         remember=body.store is not False,
     )
-    return ParsedResponseRequest(body, person, generation_request, [list_item(item) for item in items], earlier.items)
+    return ParsedResponseRequest(body, person, generation_request, [list_item(item) for item in items], earlier)
 
 
 async def _load_earlier_items(response_id: str | None, person: Person) -> EarlierItems:
@@ -144,11 +147,22 @@ async def _load_earlier_items(response_id: str | None, person: Person) -> Earlie
         raise invalid("previous_response_id", message, "previous_response_not_found")
     if (status := chain[-1].response["status"]) in CANNOT_CONTINUE:
         raise invalid("previous_response_id", f"the response '{response_id[:100]}' {CANNOT_CONTINUE[status]}")
-    return EarlierItems([item for response in chain for item in response.items], sum(each.size for each in chain))
+    items = [item for response in chain for item in response.items]
+    digests = {id: digest for response in chain for id, digest in response.digests.items()}
+    return EarlierItems(items, digests, sum(each.size for each in chain))
 
 
 def _locate_earlier(items: Sequence[Item]) -> list[LocatedItem]:
     return [("previous_response_id", item) for item in _without_orphaned_results(items)]
+
+
+def _read_stored_items(stored: list[JsonObject], digests: Mapping[str, str]) -> list[Item]:
+    """`digests`: see `StoredResponse`."""
+    items = _item_list.validate_python(stored)
+    for item in items:
+        if isinstance(item, Message) and item.id:
+            item.set_sent_digest(digests.get(item.id, ""))
+    return items
 
 
 def _without_orphaned_results(items: Sequence[Item]) -> Iterator[Item]:
@@ -168,12 +182,13 @@ async def _resolve_references(items: Sequence[Item], person: Person) -> list[Ite
     return [_resolve_reference(f"input[{index}].id", item, stored) for index, item in enumerate(items)]
 
 
-def _resolve_reference(path: str, item: Item, stored: Mapping[str, JsonObject]) -> Item:
+def _resolve_reference(path: str, item: Item, stored: Mapping[str, StoredItem]) -> Item:
     if not isinstance(item, ItemReference):
         return item
     if item.id not in stored:
         raise invalid(path, f"the item '{item.id[:100]}' does not exist or is no longer stored")
-    return _item_list.validate_python([stored[item.id]])[0]
+    value, digest = stored[item.id]
+    return _read_stored_items([value], {item.id: digest} if digest else {})[0]
 
 
 class ResponseDraft:
@@ -205,8 +220,9 @@ class ResponseDraft:
 class ResponseRenderer(Renderer):
     """Renders one generation as a response. It can be retrieved and cancelled by its id until it has ended.
 
-    `draft`: the response as it has begun; None for a new one. `final_output`: the items of the output when it has
-    ended, from which other responses continue.
+    `draft`: the response as it has begun; None for a new one. `final_items`: the items of the input and of the output
+    when it has ended, from which other responses continue; None where none may. `final_digests`: of the input, see
+    `StoredResponse`.
     """
 
     def __init__(
@@ -220,7 +236,8 @@ class ResponseRenderer(Renderer):
         self.response = draft.response
         self._input = parsed.input
         self._encoder = draft.encoder
-        self.final_output: list[JsonObject] = []
+        self.final_items: list[JsonObject] | None = None
+        self.final_digests: Mapping[str, str] = {}
         self._ended = asyncio.Event()
         if not self.response.background:
             runtime.active_responses.add(self.response.id, self)
@@ -306,17 +323,23 @@ class ResponseRenderer(Renderer):
         self.response.incomplete_details = IncompleteDetails(reason=reason) if reason else None
         self.response.usage = _wire_usage(await self.usage())
         final = _with_final_text(self.response.wire(), self.reply.final_text())
-        self.final_output = final["output"]
+        input, self.final_digests = input_as_read(self._input, self.generation)
+        if self.generation.questions.are_read:
+            self.final_items = [*input, *final["output"]]
         if self.response.store:
-            self.response.store = await self._save(final)
+            self.response.store = await self._save(final, input)
         return events
 
-    async def _save(self, response: JsonObject) -> bool:
+    async def _save(self, response: JsonObject, input: list[JsonObject]) -> bool:
         """Whether the response is stored now. One in the background is stored since its beginning."""
         if not self.response.background:
-            return await runtime.responses.save(self.person, response, self._input)
+            return self.final_items is not None and await runtime.responses.save(
+                self.person, response, input, self.final_digests
+            )
         with suppress(StorageFailed):  # the error is in the log already
-            await runtime.background_store.finish(self.person, response)
+            # What plugins may still have changed is not for other responses.
+            known = input if self.final_items is not None else []
+            await runtime.background_store.finish(self.person, response, known, self.final_digests)
         return True
 
 
@@ -331,7 +354,7 @@ async def unanswered_response(parsed: ParsedResponseRequest) -> bytes:
     response.status = "completed"
     response.usage = _wire_usage(Usage(0, 0, 0))
     if response.store:
-        response.store = await runtime.responses.save(parsed.person, response.wire(), parsed.input)
+        response.store = await runtime.responses.save(parsed.person, response.wire(), parsed.input, {})
     return events + encoder.encode_event("response.completed", response=response.wire())
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -33,11 +33,12 @@ STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
 @dataclass(frozen=True)
 class RememberedResponse:
-    """A response with the conversation up to its end. `items`: a JSON array."""
+    """A response with the conversation up to its end. `items`: a JSON array. `digests`: see `StoredResponse`."""
 
     person: str
     response_id: str
     items: bytes
+    digests: Mapping[str, str]
 
 
 class ConnectionMemory:
@@ -50,15 +51,24 @@ class ConnectionMemory:
     async def find(self, person: Person, response_id: str) -> EarlierItems | None:
         for last in self._last.values():
             if last.response_id == response_id and last.person == person.key:
-                return EarlierItems(await off_loop(len(last.items), partial(json.loads, last.items)), len(last.items))
+                items = await off_loop(len(last.items), partial(json.loads, last.items))
+                return EarlierItems(items, last.digests, len(last.items))
         return None
 
-    async def keep(self, stream_id: str | None, person: Person, response_id: str, items: Sequence[JsonObject]) -> None:
-        """Keep the conversation in place of the last one of the stream."""
-        encoded = await asyncio.to_thread(encode, [*items])
+    async def keep(
+        self,
+        stream_id: str | None,
+        parsed: ParsedResponseRequest,
+        items: Sequence[JsonObject],
+        digests: Mapping[str, str],
+    ) -> None:
+        """Keep the conversation in place of the last one of the stream. `items`: of the request and its response."""
+        encoded = await asyncio.to_thread(encode, [*parsed.earlier.items, *items])
         self._drop(stream_id)
         if len(encoded) <= MAX_REMEMBERED and runtime.connections.remember(len(encoded)):
-            self._last[stream_id] = RememberedResponse(person.key, response_id, encoded)
+            all_digests = {**parsed.earlier.digests, **digests}
+            response_id = parsed.generation_request.id
+            self._last[stream_id] = RememberedResponse(parsed.person.key, response_id, encoded, all_digests)
 
     def forget(self, response_id: str) -> None:
         for stream_id in [each for each, last in self._last.items() if last.response_id == response_id]:
@@ -98,11 +108,9 @@ class ResponsesHandler(MessageHandler):
         earlier = await self._earlier_items(body, person)
         parsed = await parse_request(body, person, turn.settings, earlier)
         if message.get("generate") is False:
-            items = await self._answer_without_output(parsed, turn)
+            await self._answer_without_output(parsed, turn)
         else:
-            items = await self._generate(parsed, turn)
-        response_id = parsed.generation_request.id
-        await self._memory.keep(self._stream_id, person, response_id, [*parsed.earlier, *parsed.input, *items])
+            await self._generate(parsed, turn)
 
     def error_frames(self, error: ApiError) -> list[bytes]:
         """An error before the first event is an event of its own. A turn that failed forgets what it continued."""
@@ -129,8 +137,7 @@ class ResponsesHandler(MessageHandler):
             raise invalid("previous_response_id", message, "previous_response_not_found")
         return remembered
 
-    async def _generate(self, parsed: ParsedResponseRequest, turn: Turn) -> list[JsonObject]:
-        """Returns the items of the output, from which the next turn continues."""
+    async def _generate(self, parsed: ParsedResponseRequest, turn: Turn) -> None:
         request = parsed.generation_request
         turn.record.model = request.model
         async with AsyncExitStack() as stack:
@@ -142,16 +149,17 @@ class ResponsesHandler(MessageHandler):
             self._renderer = renderer
             turn.record.status = 200
             await turn.attend(self._send_events(renderer, turn))
-        return renderer.final_output
+        if renderer.final_items is not None:
+            await self._memory.keep(self._stream_id, parsed, renderer.final_items, renderer.final_digests)
 
-    async def _answer_without_output(self, parsed: ParsedResponseRequest, turn: Turn) -> list[JsonObject]:
+    async def _answer_without_output(self, parsed: ParsedResponseRequest, turn: Turn) -> None:
         """Answer a turn with `generate: false`: what later turns continue is checked, and nothing runs."""
         turn.record.model = parsed.generation_request.model
         release = await turn.admit(parsed.person)
         release()
         turn.record.is_cancelled = True
         await turn.attend(self._send_frames(await unanswered_response(parsed), turn))
-        return []
+        await self._memory.keep(self._stream_id, parsed, parsed.input, {})
 
     async def _send_events(self, renderer: ResponseRenderer, turn: Turn) -> None:
         async with aclosing(renderer.events(live=turn.settings.enable_streaming)) as events:

@@ -73,6 +73,7 @@ NAMES = (
         "cat.convo.messages",
         (
             "ConversationMessage.user_id",
+            "MessageWhy",
             "ConversationMessage.who",
             "ConversationMessage.text",
             "UserMessage.image",
@@ -82,6 +83,7 @@ NAMES = (
         ),
     ),
     Required("forms and plugins' own state of a conversation", "cat.cache.cache_item", ("CacheItem",)),
+    Required("forms and plugins' own state of a conversation", "cat.cache.in_memory_cache", ("InMemoryCache",)),
     Required("the limit on the Cat's token counting", "cat.looking_glass.callbacks", ("tiktoken.get_encoding",)),
     Required("the limit on the Cat's token counting", "cat.looking_glass.stray_cat", ("tiktoken.get_encoding",)),
     Required("whether an LLM is configured", "cat.factory.custom_llm", ("LLMDefault",)),

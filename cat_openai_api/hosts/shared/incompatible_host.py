@@ -46,7 +46,7 @@ class IncompatibleHost(Host):
     async def has_llm(self) -> bool:
         return False
 
-    def rewrites_replies(self) -> bool:
+    def rewrites_replies(self, model: str) -> bool:
         return False
 
     async def supports(self, model: str, capability: Capability) -> bool:

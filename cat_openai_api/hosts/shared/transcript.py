@@ -24,12 +24,16 @@ class StoredState:
     """The state after a reply.
 
     `reply`: its text, of which the client may have got the beginning only. `called`: the signatures of its calls of
-    the client's functions. `state`: the host's own.
+    the client's functions. `state`: the host's own. `sent`: the text that the client got, where it is another one.
     """
 
     reply: str
     called: list[Any]
     state: Any
+    sent: str | None = None
+
+    def texts(self) -> list[str]:
+        return [text.strip() for text in (self.reply, self.sent) if text is not None]
 
 
 def transcript_keys(person: Person, model: str, turns: Sequence[Turn]) -> list[str]:
@@ -62,14 +66,15 @@ def find_state(states: Sequence[StoredState], turn: Turn) -> StoredState | None:
     candidates = [state for state in reversed(states) if state.called == called]
     if called:
         return next(iter(candidates), None)
-    whole = (state for state in candidates if state.reply.strip() == text)
-    cut = (state for state in candidates if text and state.reply.strip().startswith(text))
+    whole = (state for state in candidates if text in state.texts())
+    cut = (state for state in candidates if text and any(each.startswith(text) for each in state.texts()))
     return next(whole, None) or next(cut, None)
 
 
 def add_state(states: Sequence[StoredState], state: StoredState) -> list[StoredState]:
     """The states with another one, which replaces that after the same reply."""
-    others = [other for other in states if (other.reply, other.called) != (state.reply, state.called)]
+    replaced = (state.reply, state.called, state.sent)
+    others = [other for other in states if (other.reply, other.called, other.sent) != replaced]
     return [*others, state][-MAX_BRANCHES:]
 
 

@@ -22,6 +22,8 @@ from ..names.required import problem_for_clients, problem_for_log
 from ..port import Embedder, Host, Run
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
+from ..shared.transcript import transcript_keys
+from ..shared.turn_notes import load_turn_notes
 from .chat_models import accepts, supports_functions
 from .embedder import configured_embedder
 from .llm_bridge import AsyncLLMBridge
@@ -101,6 +103,7 @@ class Cat1(Host):
             Replacement(stray_cat, "tiktoken", LimitedTiktoken),
         )
         self._acquire_replacements()
+        self._endings: set[asyncio.Task[None]] = set()
         self._is_active = True
         # The Cat loads plugins before it has made all that they use. Where it imports one in a thread, it has started.
         if loop := super().event_loop():
@@ -154,7 +157,7 @@ class Cat1(Host):
     async def has_llm(self) -> bool:
         return not isinstance(CheshireCat()._llm, LLMDefault)
 
-    def rewrites_replies(self) -> bool:
+    def rewrites_replies(self, model: str) -> bool:
         hooks = CheshireCat().mad_hatter.hooks.get("before_cat_sends_message", [])
         return any(hook.plugin_id != "core_plugin" for hook in hooks)
 
@@ -166,7 +169,9 @@ class Cat1(Host):
         loop = asyncio.get_running_loop()
         channel = EventChannel(run)
         confine_vector_memory()
-        session = Session(run, AsyncLLMBridge(loop, channel.unread), loop, channel)
+        keys = transcript_keys(run.person, run.model, run.conversation.turns)
+        notes = await load_turn_notes(self.storage, run.person, keys)
+        session = Session(run, notes, AsyncLLMBridge(loop, channel.unread), loop, channel)
         channel.on_abort(session.bridge.end)
         pipeline = self._start_pipeline(session)
         pipeline.add_done_callback(lambda _: channel.end())
@@ -183,7 +188,19 @@ class Cat1(Host):
         finally:
             channel.close()
             session.bridge.end()
-            await asyncio.wait([pipeline], timeout=STOP_SECONDS)
+            # A task of its own: what awaits it may be cancelled.
+            ending = asyncio.create_task(self._end_run(session, pipeline))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.wait([ending], timeout=STOP_SECONDS)
+
+    async def _end_run(self, session: Session, pipeline: asyncio.Task[Any]) -> None:
+        """Wait for the end of the run's thread, and store what the run leaves."""
+        await asyncio.wait([pipeline], timeout=STOP_SECONDS / 2)
+        if not pipeline.done():
+            session.bridge.end_all()
+            await asyncio.wait([pipeline])
+        await session.save(self.storage)
 
     def _start_pipeline(self, session: Session) -> asyncio.Task[Any]:
         """The replacements stay until the thread has ended, also where the plugin is switched off before that."""

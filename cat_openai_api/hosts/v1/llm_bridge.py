@@ -38,12 +38,32 @@ class RunEnded(BaseException):
     """The run has ended before its pipeline. Not an `Exception`: LangChain and the Cat swallow those."""
 
 
+class CallEnded(Exception):
+    """A request to the LLM was ended that a plugin sent from a thread of its own."""
+
+
 ChunkQueue: TypeAlias = "queue.SimpleQueue[LLMChunk | BaseException | None]"
 """Chunks, and last of all the exception that ended the stream, or None."""
 
 
+class _Call:
+    """One request to the LLM. `is_of_pipeline`: whether it ends with the run; others are of threads of plugins."""
+
+    def __init__(self, *, is_of_pipeline: bool) -> None:
+        self.is_of_pipeline = is_of_pipeline
+        self.has_ended = False
+        self.chunks: ChunkQueue = queue.SimpleQueue()
+        self.scope: CancelScope | None = None
+
+    def end(self) -> None:
+        self.has_ended = True
+        if self.scope:
+            self.scope.cancel()
+        self.chunks.put(RunEnded() if self.is_of_pipeline else CallEnded("The run has ended."))
+
+
 class AsyncLLMBridge:
-    """Reads LLMs' replies on the event loop for a thread that runs the Cat's pipeline.
+    """Reads LLMs' replies on the event loop for the thread that runs the Cat's pipeline, and for those of plugins.
 
     `unread`: how many events of the run the client has not read yet.
     """
@@ -52,58 +72,88 @@ class AsyncLLMBridge:
         self._loop = loop
         self._unread = unread
         self._ended = False
-        self._scopes: set[CancelScope] = set()
+        self._pipeline_thread: int | None = None
+        self._calls: set[_Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._queues: set[ChunkQueue] = set()
+
+    def begin(self) -> None:
+        """In the thread of the pipeline, before it runs."""
+        self._pipeline_thread = threading.get_ident()
+
+    def finish(self) -> None:
+        """In the thread of the pipeline, after it has run."""
+        self._ended = True
+        self._pipeline_thread = None
 
     def end(self) -> None:
-        """On the event loop: close the LLM's connection and have the thread raise `RunEnded`."""
+        """On the event loop: close the LLM's connection and have the pipeline raise `RunEnded`.
+
+        Threads that plugins have started go on: they are none of the run's.
+        """
         self._ended = True
-        for scope in self._scopes:
-            scope.cancel()
-        for chunks in self._queues:
-            chunks.put(RunEnded())
+        for call in self._calls:
+            if call.is_of_pipeline:
+                call.end()
+
+    def end_all(self) -> None:
+        """On the event loop, where the pipeline has not ended after `end`: it may wait for a thread of a plugin."""
+        self.end()
+        for call in self._calls:
+            if not call.is_of_pipeline:
+                call.end()
 
     def check(self) -> None:
-        """Raises `RunEnded`."""
-        if self._ended:
+        """Raises `RunEnded` in the thread of the pipeline."""
+        if self._ended and self.is_pipeline():
             raise RunEnded
 
-    def iterate(self, make_stream: MakeStream) -> Iterator[LLMChunk]:
-        """In the thread: the chunks of the stream, which is made and read on the event loop. Raises what it raises,
-        and `RunEnded`."""
-        chunks: ChunkQueue = queue.SimpleQueue()
+    def is_pipeline(self) -> bool:
+        """Whether the caller is in the thread of the pipeline."""
+        return threading.get_ident() == self._pipeline_thread
+
+    def is_outside(self) -> bool:
+        """Whether the caller is none of the run's: a plugin's thread that goes on after its end, or code on the event
+        loop, which cannot wait for what is read there."""
+        if self.is_pipeline():
+            return False
+        return self._ended or asyncio._get_running_loop() is not None
+
+    def iterate(self, make_stream: MakeStream, *, is_main_prompt: bool) -> Iterator[LLMChunk]:
+        """In a thread: the chunks of the stream, which is made and read on the event loop. Raises what it raises, and
+        `RunEnded` or `CallEnded`."""
+        call = _Call(is_of_pipeline=is_main_prompt or self.is_pipeline())
         # In an empty context: a connection keeps the one that it was opened in, and LangChain's holds the session.
-        self._loop.call_soon_threadsafe(self._start, make_stream, chunks, context=Context())
+        self._loop.call_soon_threadsafe(self._start, make_stream, call, context=Context())
         while True:
-            chunk = chunks.get()
+            chunk = call.chunks.get()
             if chunk is None:
                 return
             if isinstance(chunk, BaseException):
                 raise chunk
             yield chunk
 
-    def _start(self, make_stream: MakeStream, chunks: ChunkQueue) -> None:
-        if self._ended:
-            chunks.put(RunEnded())
+    def _start(self, make_stream: MakeStream, call: _Call) -> None:
+        if self._ended and call.is_of_pipeline:
+            call.end()
             return
-        self._queues.add(chunks)
-        task = self._loop.create_task(self._read(make_stream, chunks))
+        self._calls.add(call)
+        task = self._loop.create_task(self._read(make_stream, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _read(self, make_stream: MakeStream, chunks: ChunkQueue) -> None:
+    async def _read(self, make_stream: MakeStream, call: _Call) -> None:
         # The scope is cancelled and not the task: HTTP clients close a connection in a scope that is shielded from
         # such a cancellation, but not from that of the task, which would leave the connection open for good.
-        with CancelScope() as scope:
-            self._scopes.add(scope)
-            if not self._ended:
-                await self._put_chunks(make_stream, chunks)
-        self._scopes.discard(scope)
-        self._queues.discard(chunks)
+        try:
+            with CancelScope() as call.scope:
+                if not call.has_ended:
+                    await self._put_chunks(make_stream, call)
+        finally:
+            self._calls.discard(call)
 
-    async def _put_chunks(self, make_stream: MakeStream, chunks: ChunkQueue) -> None:
+    async def _put_chunks(self, make_stream: MakeStream, call: _Call) -> None:
         """The loop runs for every token."""
+        chunks = call.chunks
         try:
             # A run may end between two chunks. Without `aclosing` the stream would stay open then.
             async with aclosing(make_stream()) as stream:
@@ -111,12 +161,19 @@ class AsyncLLMBridge:
                     chunks.put(chunk)
                     # A fast LLM never waits by itself, and nothing else would run on the event loop.
                     await asyncio.sleep(0)
-                    while chunks.qsize() + self._unread() > MAX_CHUNKS_AHEAD:  # noqa: ASYNC110 (a queue has no event)
+                    while self._is_far_ahead(chunks):  # noqa: ASYNC110 (a queue has no event)
                         await asyncio.sleep(PAUSE_SECONDS)
         except Exception as error:
             chunks.put(error)
+        except asyncio.CancelledError:
+            # The thread would wait for ever where the event loop ends.
+            call.end()
+            raise
         else:
             chunks.put(None)
+
+    def _is_far_ahead(self, chunks: ChunkQueue) -> bool:
+        return chunks.qsize() + (0 if self._ended else self._unread()) > MAX_CHUNKS_AHEAD
 
 
 @dataclass(frozen=True)
@@ -159,6 +216,10 @@ class LLMOfRun(BaseChatModel):
             raise AttributeError(name)
         return getattr(self.__dict__["model"], name)
 
+    def __deepcopy__(self, memo: Any) -> "LLMOfRun":
+        """The Cat copies what it hands to hooks, which may refer to the LLM."""
+        return self
+
     @property
     def _llm_type(self) -> str:
         return str(self.model._llm_type)
@@ -174,7 +235,10 @@ class LLMOfRun(BaseChatModel):
         """The loop runs for every token."""
         usage = None
         try:
-            for chunk in self.bridge.iterate(lambda: stream_chat(self.model, messages, stop, self.parameters, options)):
+            for chunk in self.bridge.iterate(
+                lambda: stream_chat(self.model, messages, stop, self.parameters, options),
+                is_main_prompt=self.source.is_main_prompt,
+            ):
                 usage = chunk.usage or usage
                 generation = chunk.generation if self.feed or not chunk.calls else _with_calls(chunk)
                 if run_manager:

@@ -1,19 +1,32 @@
 """The client's turns as messages of Cat 1.9: as plugins see them in the history, and as the LLM gets them."""
 
+import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PrivateAttr
 
 from ...domain.conversation import Audio, Image, Part, ToolCall, Turn
+from ...wire.json import JsonObject
 from ..detect import IS_CAT_1
 from ..shared.openai_format import parse_arguments, wire_call, wire_part
 
 if IS_CAT_1 or TYPE_CHECKING:
-    from cat.convo.messages import CatMessage, ConversationMessage, UserMessage
+    from cat.convo.messages import CatMessage, ConversationMessage, MessageWhy, UserMessage
     from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 else:
     CatMessage = ConversationMessage = UserMessage = object
+
+
+MAX_WHY = 32_000
+"""Characters of JSON that are stored of each field of the Cat's account of a reply."""
+
+CHANGEABLE = ("text", "image", "audio")
+"""Fields of the Cat's message of a user."""
+
+_AUDIO = re.compile("data:audio/(?P<format>[^;]+);base64,(?P<data>.*)", re.DOTALL)
 
 
 class UserTurn(UserMessage):
@@ -25,6 +38,12 @@ class UserTurn(UserMessage):
         text, image, audio = _for_plugins(turn)
         super().__init__(user_id=user_id, text=text, image=image, audio=audio)
         self._turn = turn
+
+    def apply(self, changes: JsonObject) -> None:
+        """Set the fields that the pipeline's hooks have changed, as `changes_of` noted them."""
+        for name in CHANGEABLE:
+            if name in changes:
+                setattr(self, name, changes[name])
 
     def langchainfy(self) -> Any:
         """The parts in order. Where a hook has changed the message: what the hook left in its fields, and then the
@@ -50,8 +69,9 @@ class AssistantTurn(CatMessage):
 
     _turn: Turn = PrivateAttr()
 
-    def __init__(self, turn: Turn, user_id: str) -> None:
-        super().__init__(user_id=user_id, text=turn.text)
+    def __init__(self, turn: Turn, user_id: str, text: str, why: Any) -> None:
+        """`text`: the final text, which can differ from the turn's, which has what the client got."""
+        super().__init__(user_id=user_id, text=text, why=why)
         self._turn = turn
 
     @property
@@ -99,16 +119,70 @@ class ToolTurn(ConversationMessage):
         return ToolMessage(content=self.text, tool_call_id=self.call_id, name=self._function or None)
 
 
-def messages_of(turns: Sequence[Turn], user_id: str) -> list[Any]:
-    functions: dict[str, str] = {}
-    messages: list[Any] = []
-    for turn in turns:
-        functions.update((call.id, call.name) for call in turn.calls)
-        if turn.role == "tool":
-            messages.append(ToolTurn(turn, user_id, functions.get(turn.call_id, "")))
-        else:
-            messages.append((UserTurn if turn.role == "user" else AssistantTurn)(turn, user_id))
-    return messages
+def changes_of(turn: Turn, message: Any) -> JsonObject:
+    """The fields of a user's message that hooks have changed, with their values of now."""
+    sent = dict(zip(CHANGEABLE, _for_plugins(turn), strict=True))
+    return {name: value for name in CHANGEABLE if (value := getattr(message, name)) != sent[name]}
+
+
+def turn_as_left(turn: Turn, changes: JsonObject) -> Turn:
+    """The user's turn with the changes that hooks have made to its message, and no trace of what they removed."""
+    parts: list[Part] = list(turn.parts)
+    if "text" in changes:
+        text = [changes["text"]] if changes["text"] else []
+        parts = [*text, *(part for part in parts if not isinstance(part, str))]
+    for name, kind in (("image", Image), ("audio", Audio)):
+        if name in changes:
+            first = _first(turn, kind)
+            parts = [part for part in parts if part is not first]
+    if image := changes.get("image"):
+        parts.append(Image(image))
+    if found := _AUDIO.fullmatch(changes.get("audio") or ""):
+        parts.append(Audio(found["data"], found["format"]))
+    return replace(turn, parts=tuple(parts), sent_digest=turn.sent_digest or turn.digest())
+
+
+def why_of(message: Any) -> JsonObject:
+    """What can be stored of the Cat's account of its reply: the tools that it used, what it recalled, and the numbers
+    of its requests to models. Not stored are prompts and replies of models, and the user's message, which is the one
+    before the reply."""
+    why = getattr(message, "why", None)
+    if why is None:
+        return {}
+    stored: JsonObject = {}
+    for name in ("intermediate_steps", "memory", "model_interactions"):
+        try:
+            value = getattr(why, name)
+            if name == "model_interactions":
+                value = [interaction.model_dump(exclude={"prompt", "reply"}) for interaction in value]
+            encoded = json.dumps(value, default=str, allow_nan=False)
+        except (AttributeError, TypeError, ValueError, RecursionError):  # plugins may put anything there
+            continue
+        if len(encoded) <= MAX_WHY:
+            stored[name] = json.loads(encoded)
+    return stored
+
+
+def message_why(input: str, stored: JsonObject) -> Any:
+    """The Cat's account of an earlier reply. `input`: the user's message. `stored`: what `why_of` returned."""
+    steps = stored.get("intermediate_steps")
+    memory = stored.get("memory")
+    interactions = stored.get("model_interactions", ())
+    return MessageWhy(
+        input=input,
+        intermediate_steps=[_step(step) for step in steps] if isinstance(steps, list) else [],
+        memory=memory if isinstance(memory, dict) else {kind: [] for kind in ("episodic", "declarative", "procedural")},
+        model_interactions=[
+            {**interaction, "prompt": [], "reply": "" if interaction["model_type"] == "llm" else []}
+            for interaction in interactions
+        ],
+    )
+
+
+def _step(step: Any) -> Any:
+    """The Cat has tuples here: the name of a tool and its input, and the output."""
+    is_pair = isinstance(step, list) and len(step) == 2 and isinstance(step[0], list)
+    return (tuple(step[0]), step[1]) if is_pair else step
 
 
 def langchain_messages(messages: Sequence[Any]) -> list[Any]:

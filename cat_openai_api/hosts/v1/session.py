@@ -1,9 +1,10 @@
 """A session of Cat 1.9 for one run: its memory, its LLM and its events."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,27 @@ from ...domain.conversation import Turn
 from ...domain.events import EARLY_FINISH_REASONS, End, Event, Fingerprint, PluginText, Refusal, Step, Text
 from ...domain.json_instruction import json_instruction
 from ...domain.usage import Usage, total_usage
+from ...wire.json import JsonObject
 from ..detect import IS_CAT_1
 from ..port import Run
 from ..shared.client_calls import ClientCalls, step_for
 from ..shared.event_channel import EventChannel
 from ..shared.transcript import StoredState, add_state, call_signatures, find_state, transcript_keys
+from ..shared.turn_notes import TurnNote, TurnNotes, save_turn_notes
+from ..storage import Storage
 from .chat_models import LLMChunk, Parameters, supports_json_format
 from .llm_bridge import AsyncLLMBridge, LLMOfRun, RunEnded, TokenSource, TokenSources
-from .messages import UserTurn, langchain_messages, messages_of
-from .state import load_from_cache, restore, state_of, update_cache
+from .messages import (
+    AssistantTurn,
+    ToolTurn,
+    UserTurn,
+    changes_of,
+    langchain_messages,
+    message_why,
+    turn_as_left,
+    why_of,
+)
+from .state import Snapshot, load_from_cache, restore, take_snapshot, update_cache
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.log import log
@@ -33,6 +46,11 @@ if IS_CAT_1 or TYPE_CHECKING:
 else:
     StrayCat = WorkingMemory = object
 
+
+CORE_PLUGIN = "core_plugin"
+
+READING_HOOK = "before_cat_reads_message"
+"""The hook in which plugins may change a user's message."""
 
 PLUGIN_SOURCE = 0
 """Source of the tokens that plugins send without an LLM."""
@@ -50,23 +68,64 @@ class Memory(WorkingMemory):
     _after_question: list[Any] = PrivateAttr(default_factory=list)
     """Calls of the client's functions and their results, where the run continues after these."""
 
+    _question: Any = PrivateAttr(None)
+    """The message of the user, when the pipeline has read it."""
+
     def update_history(self, message: Any) -> None:
         self.history = [*self.history, message]
         if message is self.user_message_json:
             self.history += self._after_question
+            self._question = message
 
     def langchainfy_chat_history(self, latest_n: int | None = None) -> list[Any]:
         return langchain_messages(self.history)
+
+
+class _OutsideMainPrompt:
+    """Stands in for a session: its LLM does not get the client's functions."""
+
+    def __init__(self, session: Any) -> None:
+        vars(self)["_session"] = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_session"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["_session"], name, value)
+
+    @property
+    def _llm(self) -> Any:
+        return vars(self)["_session"].llm_of_run(is_main_prompt=False)
+
+    def __reduce__(self) -> Any:
+        return _OutsideMainPrompt, (vars(self)["_session"],)
+
+
+class _PluginsPrompts:
+    """The host's method `llm`, with which plugins send prompts of their own, also while the main prompt is sent.
+
+    A descriptor and not a method: the host's method notes its caller, which a method here would hide. Plugins may put a
+    method of their own in its place, in the session.
+    """
+
+    def __get__(self, session: Any, owner: Any) -> Any:
+        return self if session is None else StrayCat.llm.__get__(_OutsideMainPrompt(session))
 
 
 class Session(StrayCat):
     """The conversation is the client's, and events go to `channel` instead of the user's web socket.
 
     The question of the run is the last turn of the user, also where the client's functions were called after it.
+    `notes`: of the turns of the conversation.
     """
 
     def __init__(
-        self, run: Run, bridge: AsyncLLMBridge, loop: asyncio.AbstractEventLoop, channel: EventChannel
+        self,
+        run: Run,
+        notes: TurnNotes,
+        bridge: AsyncLLMBridge,
+        loop: asyncio.AbstractEventLoop,
+        channel: EventChannel,
     ) -> None:
         self.bridge = bridge
         self.openai_api_instructions = _as_template(_instructions(run))
@@ -75,8 +134,14 @@ class Session(StrayCat):
         self._channel = channel
         self._run = run
         self._turns = run.conversation.turns
-        self._keys = transcript_keys(run.person, run.model, self._turns)
+        self._keys = notes.keys
+        self._notes = notes
+        self._new_notes: dict[int, JsonObject] = {}
+        self._why: JsonObject = {}
+        self._is_reading_earlier_turns = False
+        self._has_dropped_message = False
         self._has_state = False
+        self._snapshot: Snapshot | None = None
         self._question = max((index for index, turn in enumerate(self._turns) if turn.role == "user"), default=-1)
         self._main_prompts = 0
         self._sources = TokenSources()
@@ -86,25 +151,35 @@ class Session(StrayCat):
         self._refusal: list[str] = []
         self._finish_reason: str | None = None
         self._fingerprint: str | None = None
+        self._run.questions.are_read = not self._may_change_questions()
         super().__init__(run.person.identity)
 
     def run_pipeline(self) -> Any:
         """In a thread: returns the Cat's message, or a dict for an error."""
-        question = self._turns[self._question] if self._question >= 0 else Turn("user", ())
+        self.bridge.begin()
+        try:
+            return self._run_pipeline()
+        finally:
+            self.bridge.finish()
+
+    def _run_pipeline(self) -> Any:
         try:
             self._restore_state()
-            reply = self.run(UserTurn(question, self.user_id), return_message=True)
+            self._build_history()
+            reply = self.run(self._question_message(), return_message=True)
             self.bridge.check()
+            if self._message() is None:
+                self._read_unread_question()
         except RunEnded:
             # The client may have the beginning of the reply.
-            self._store_state(self._channel.text())
+            self._look_back({})
             return {"error": "ended"}
         except BaseException as error:
             # The Cat catches each Exception; its tokenizer panics with something else at very long words.
             log.error(f"OpenAI API: the Cat's pipeline ended with {type(error).__name__}")
             return {"error": "broken"}
         if not isinstance(reply, dict):
-            self._store_state(reply.text)
+            self._look_back(why_of(reply))
         return reply
 
     def reply_events(self, text: str) -> list[Event]:
@@ -127,12 +202,141 @@ class Session(StrayCat):
         return self._question < len(self._turns) - 1
 
     def load_working_memory_from_cache(self) -> None:
-        messages = messages_of(self._turns, self.user_id)
-        self.working_memory = Memory(history=messages[: max(self._question, 0)])
-        self.working_memory._after_question = messages[self._question + 1 :]
+        self.working_memory = Memory()
 
     def update_working_memory_cache(self) -> None:
         """Nothing: the client has the conversation, and the user's own chat with the Cat stays as it is."""
+
+    def _build_history(self) -> None:
+        """The messages of the conversation, as the pipeline left them where that is known.
+
+        The hooks of plugins read a user's message of which it is not known, before the LLM does.
+        """
+        functions: dict[str, str] = {}
+        history: list[Any] = []
+        after_question: list[Any] = []
+        input = ""
+        for place, turn in enumerate(self._turns):
+            functions.update((call.id, call.name) for call in turn.calls)
+            messages = after_question if place > self._question else history
+            if turn.role == "tool":
+                messages.append(ToolTurn(turn, self.user_id, functions.get(turn.call_id, "")))
+            elif turn.role == "assistant":
+                messages.append(self._assistant_message(place, turn, input))
+            elif place == self._question:
+                input = turn.text
+            else:
+                message = self._earlier_message(place, turn, history)
+                input = message.text or ""
+                history.append(message)
+        self.working_memory.history = history
+        self.working_memory._after_question = after_question
+
+    def _assistant_message(self, place: int, turn: Turn, input: str) -> Any:
+        note = self._notes.reply(place, turn)
+        text = turn.text
+        if note and note.sent is not None and not note.reply.strip().startswith(text.strip()):
+            text = note.reply
+        return AssistantTurn(turn, self.user_id, text, message_why(input, note.state if note else {}))
+
+    def _earlier_message(self, place: int, turn: Turn, history: list[Any]) -> Any:
+        message = UserTurn(turn, self.user_id)
+        if turn.sent_digest:
+            return message
+        changes = self._notes.question(place)
+        if changes is not None:
+            message.apply(changes)
+        elif self._may_change_questions():
+            self.working_memory.history = [*history]
+            message = self._read(message)
+            changes = self._new_notes[place] = changes_of(turn, message)
+        if changes is not None:
+            self._run.questions.turns[place] = turn_as_left(turn, changes)
+        return message
+
+    def _question_message(self) -> Any:
+        turn = self._turns[self._question] if self._question >= 0 else Turn("user", ())
+        message = UserTurn(turn, self.user_id)
+        if self._is_question_known():
+            message.apply(self._notes.question(self._question) or {})
+        return message
+
+    def _is_question_known(self) -> bool:
+        """Whether the pipeline has read the question already, in the request that this one continues."""
+        if not self._continues_turn or self._question < 0:
+            return False
+        return bool(self._turns[self._question].sent_digest) or self._notes.question(self._question) is not None
+
+    def _read(self, message: Any) -> Any:
+        """The user's message as the hooks of plugins leave it that the pipeline calls before it reads one. What
+        plugins send meanwhile is no part of the run."""
+        self.bridge.check()
+        self._is_reading_earlier_turns = True
+        try:
+            self.working_memory.user_message_json = message
+            changed = self.mad_hatter.execute_hook(READING_HOOK, message, cat=self)
+            self.working_memory.user_message_json = changed
+            return self.working_memory.user_message_json
+        finally:
+            self._is_reading_earlier_turns = False
+
+    def _read_unread_question(self) -> None:
+        """After a fast reply, which comes before the hooks: what is stored of the question has to be as they leave
+        it."""
+        if self._run.remember and self._may_change_questions():
+            message = self._question_message()
+            self._note_question(message if self._is_question_known() else self._read(message))
+
+    def _message(self) -> Any:
+        """The message of the user as it is in the history; None while the pipeline has not read it."""
+        return getattr(self.working_memory, "_question", None)
+
+    def _note_question(self, message: Any) -> None:
+        """What the pipeline's hooks have made of the message by now."""
+        if self._question >= 0:
+            turn = self._turns[self._question]
+            changes = changes_of(turn, message)
+            if changes or self._may_change_questions():
+                self._run.questions.turns[self._question] = turn_as_left(turn, changes)
+                if changes != self._notes.question(self._question) and not turn.sent_digest:
+                    self._new_notes[self._question] = changes
+        self._run.questions.are_read = True
+
+    @staticmethod
+    def _may_change_questions() -> bool:
+        return any(hook.plugin_id != CORE_PLUGIN for hook in CheshireCat().mad_hatter.hooks.get(READING_HOOK, ()))
+
+    def _look_back(self, why: JsonObject) -> None:
+        """What this run leaves for the requests that continue the conversation. `why`: see `why_of`."""
+        if (message := self._message()) is not None:
+            # Other hooks than those that are for it may have changed the message meanwhile.
+            self._note_question(message)
+        self._why = why
+        self._snapshot = take_snapshot(self.working_memory, self)
+
+    async def save(self, storage: Storage) -> None:
+        """Store the notes and the state. Call it when the client has got all that it gets, and the pipeline has
+        ended."""
+        if not self._run.remember or self._snapshot is None:
+            return
+        reply, sent = self._run.receipt.final_text(), self._run.receipt.text()
+        calls = call_signatures(self._calls.tool_calls())
+        turns = tuple(self._run.questions.turns.get(place, turn) for place, turn in enumerate(self._turns))
+        keys = [self._keys[-1]]
+        if turns != self._turns:
+            keys.append(transcript_keys(self._run.person, self._run.model, turns)[-1])
+        added = StoredState(reply, calls, self._why, None if sent == reply else sent)
+        notes = {self._keys[place + 1]: TurnNote(question) for place, question in self._new_notes.items()}
+        if added.sent is not None or added.state:
+            for key in keys:
+                notes[key] = replace(notes.get(key, TurnNote()), replies=[added])
+        if not await save_turn_notes(storage, self._run.person, notes):
+            log.error("OpenAI API: what belongs to a turn cannot be stored, the next turn begins without it")
+        tools_output = self._tools_output() if calls else ""
+        if self._snapshot.has_values() or tools_output or self._has_state:
+            await asyncio.to_thread(
+                self._store_state, keys, replace(added, state=(self._snapshot.stored, tools_output))
+            )
 
     def _restore_state(self) -> None:
         """The state after the last calls, where the turn continues after them, or else that before the question."""
@@ -145,32 +349,25 @@ class Session(StrayCat):
                 restore(state, self.working_memory, self)
                 return
 
-    def _store_state(self, reply: str) -> None:
-        """Store what this run leaves in the working memory beside the messages, for the run after `reply` and its
-        calls."""
-        calls = self._calls.tool_calls()
+    def _store_state(self, keys: Sequence[str], added: StoredState) -> None:
+        """Store what this run leaves in the working memory beside the messages, for the run after its reply."""
+
+        def add(stored: Any) -> Any:
+            return [_plain(each) for each in add_state(_states(stored), added)]
+
         try:
-            state = state_of(self.working_memory)
-        except Exception:  # a plugin may put anything in there
-            log.error("OpenAI API: the working memory cannot be copied, the next turn begins without it")
-            return
-        tools_output = self._tools_output() if calls else ""
-        if self._run.remember and (state or tools_output or self._has_state):
-            added = StoredState(reply, call_signatures(calls), (state, tools_output))
-
-            def add(stored: Any) -> Any:
-                return [(each.reply, each.called, each.state) for each in add_state(_states(stored), added)]
-
-            try:
-                update_cache(self.cache, self._keys[-1], add)
-            except Exception:  # the storage's own, whichever it is: the client gets the reply all the same
-                log.error("OpenAI API: the working memory cannot be stored, the next turn begins without it")
+            for key in keys:
+                update_cache(self.cache, key, add)
+        except Exception:  # the storage's own, whichever it is: the client gets the reply all the same
+            log.error("OpenAI API: the working memory cannot be stored, the next turn begins without it")
 
     def _tools_output(self) -> str:
         return getattr(getattr(self.working_memory, "agent_input", None), "tools_output", "")
 
     def recall_relevant_memories_to_working_memory(self, query: str | None = None) -> Any:
         self.bridge.check()
+        if not self._run.questions.are_read and (message := self._message()) is not None:
+            self._note_question(message)
         result = super().recall_relevant_memories_to_working_memory(query)
         if self.openai_api_tools_output:
             # The Cat's tools have run in this turn.
@@ -183,12 +380,23 @@ class Session(StrayCat):
             super()._store_user_message_in_episodic_memory(user_message_text)
 
     def _StrayCat__send_ws_json(self, data: Any) -> None:
-        """All that the Cat and its plugins send, tokens and notifications, passes through here."""
+        """All that the Cat and its plugins send passes through here. After the run it goes where the Cat's own chat
+        sends it: to the web socket of the user."""
+        if self.bridge.is_outside():
+            super()._StrayCat__send_ws_json(data)
+            return
         self.bridge.check()
-        if data["type"] == "chat_token" and data["content"]:
-            self._send(self._text_event(str(data["content"])))
-        elif data["type"] == "notification" and self._run.include_steps and data["content"]:
-            self._send(Step(str(data["content"])))
+        if self._is_reading_earlier_turns:
+            return
+        if data["type"] == "chat_token":
+            if data["content"]:
+                self._send(self._text_event(str(data["content"])))
+        elif self._run.include_steps:
+            if text := _step_text(data):
+                self._send(Step(text))
+        elif data["type"] == "chat" and not self._has_dropped_message:
+            self._has_dropped_message = True
+            log.info("OpenAI API: a plugin has sent a message beside the reply; clients get it with show_steps on")
 
     def _text_event(self, token: str) -> Event:
         """This runs for every token."""
@@ -204,6 +412,10 @@ class Session(StrayCat):
     def mad_hatter(self) -> Any:
         """The host's agent that chooses a tool takes the tools from here."""
         mad_hatter = CheshireCat().mad_hatter
+        if self.bridge.is_outside():
+            return mad_hatter
+        if self._is_question_known() and not self._is_reading_earlier_turns:
+            mad_hatter = _WithoutReading(mad_hatter)
         return _ToolsWithSteps(mad_hatter, self._send) if self._run.include_steps else mad_hatter
 
     def _send(self, event: Event) -> None:
@@ -218,22 +430,20 @@ class Session(StrayCat):
         finally:
             self._main_prompts -= 1
 
-    @property
-    def llm(self) -> Any:
-        """The host's method `llm`, with which plugins send prompts of their own, also while the main prompt is sent.
-
-        A property and not a method: the host's method notes its caller, which a method here would hide.
-        """
-        return StrayCat.llm.__get__(_OutsideMainPrompt(self))
+    llm = _PluginsPrompts()
 
     @property
     def _llm(self) -> Any:
         return self.llm_of_run(is_main_prompt=self._main_prompts > 0)
 
+    def __deepcopy__(self, memo: Any) -> "Session":
+        """The Cat copies what it hands to hooks, which may refer to the session."""
+        return self
+
     def llm_of_run(self, *, is_main_prompt: bool) -> Any:
         """The Cat's LLM with the client's sampling parameters; for the main prompt with functions and format too."""
         llm = CheshireCat()._llm
-        if not isinstance(llm, BaseChatModel):
+        if not isinstance(llm, BaseChatModel) or self.bridge.is_outside():
             return llm
         run, feed = self._run, None
         parameters = Parameters(sampling=run.sampling)
@@ -265,21 +475,18 @@ class Session(StrayCat):
         self._finish_reason = chunk.finish_reason or self._finish_reason
 
 
-class _OutsideMainPrompt:
-    """Stands in for a session: its LLM does not get the client's functions."""
+class _WithoutReading:
+    """Stands in for the Cat's MadHatter in a request that continues a turn: the hooks of plugins have read its question
+    in the first one."""
 
-    def __init__(self, session: Session) -> None:
-        vars(self)["_session"] = session
+    def __init__(self, mad_hatter: Any) -> None:
+        self._mad_hatter = mad_hatter
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["_session"], name)
+        return getattr(self._mad_hatter, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(vars(self)["_session"], name, value)
-
-    @property
-    def _llm(self) -> Any:
-        return vars(self)["_session"].llm_of_run(is_main_prompt=False)
+    def execute_hook(self, hook_name: str, *args: Any, cat: Any) -> Any:
+        return args[0] if hook_name == READING_HOOK else self._mad_hatter.execute_hook(hook_name, *args, cat=cat)
 
 
 class _ToolsWithSteps:
@@ -308,6 +515,13 @@ class _ToolsWithSteps:
         return with_step
 
 
+def _step_text(data: Any) -> str:
+    """The text of what plugins send beside the reply: notifications, messages and errors."""
+    if data["type"] == "error":
+        return str(data["description"])
+    return str(data.get("text") or data.get("content") or "")
+
+
 def _instructions(run: Run) -> list[str]:
     """The client's, and one for the format of the reply where the LLM's class has no field for it."""
     if run.format is None or supports_json_format(CheshireCat()._llm):
@@ -323,3 +537,8 @@ def _as_template(texts: list[str]) -> str:
 def _states(stored: Any) -> list[StoredState]:
     """From plain types: the Cat's cache may pickle them."""
     return [StoredState(*each) for each in stored or ()]
+
+
+def _plain(state: StoredState) -> tuple[Any, ...]:
+    """See `_states`."""
+    return state.reply, state.called, state.state, state.sent

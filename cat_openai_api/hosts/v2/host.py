@@ -19,14 +19,19 @@ from ..detect import IS_CAT_2
 from ..port import Embedder, Host, Run
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
+from ..shared.transcript import transcript_keys
+from ..shared.turn_notes import load_turn_notes, save_turn_notes
 from .embedder import EmbedderSetting
+from .finish import finishes_by_itself
 from .guest import GuestUser
 from .llm import RunLLM, run_llm
+from .messages import ClientMessage
 from .providers import ModelProviders
+from .questions import QuestionReader
 from .settings import CachedSettings
 from .state import messages_with_state, save_state
 from .store import CatDatabase, LegacyKeyValues
-from .stream_listener import StreamListener, join_messages
+from .stream_listener import StreamListener, text_of
 from .tools import ClientTools
 from .web_server import accept_websockets
 
@@ -106,13 +111,16 @@ class Cat2(Host):
             return await provider.client() is not None
         return provider is not None and not isinstance(provider, DefaultModelProvider)
 
-    def rewrites_replies(self) -> bool:
-        """2.0.22 renamed the hook `after_agent_execution`, and removed `after_{slug}_agent_execution`."""
-        return any(
+    def rewrites_replies(self, model: str) -> bool:
+        """Hooks, the agent and its directives may change a result. 2.0.22 renamed the hook `after_agent_execution`, and
+        removed `after_{slug}_agent_execution`."""
+        has_hook = any(
             name == "after_agent_run" or (name.startswith("after_") and name.endswith("agent_execution"))
             for name, hooks in ccat().mad_hatter.hooks.items()
             if hooks
         )
+        agent_class = ccat().registry.classes["agents"].get(_agent_slug(model))
+        return has_hook or (agent_class is not None and finishes_by_itself(agent_class()))
 
     async def supports(self, model: str, capability: Capability) -> bool:
         """Messages of Cat 2 can hold every kind."""
@@ -123,15 +131,19 @@ class Cat2(Host):
         agent = await ccat().get("agents", slug)
         channel = EventChannel(run)
         llm = RunLLM(run, channel, live=live)
-        instructions = [*run.conversation.instructions]
-        if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
-            instructions.append(json_instruction(run.format))
+        instructions = await _instructions(run, agent)
         client_tools = ClientTools(agent, llm, run.functions)
-        agent.directives = [*agent.directives, self._ClientDirective(instructions, client_tools, self._providers)]
-        task = Task(messages=await messages_with_state(self.storage, run), stream=live)
-        listener = StreamListener(agent, channel, llm.calls, include_steps=run.include_steps)
+        keys = transcript_keys(run.person, run.model, run.conversation.turns)
+        questions = QuestionReader(run, slug, await load_turn_notes(self.storage, run.person, keys))
+        messages = await messages_with_state(self.storage, run, keys, questions.turns())
+        listener = StreamListener(agent, channel, llm, include_steps=run.include_steps)
+        agent.directives = [
+            self._DirectivesBegin(listener, questions),
+            *agent.directives,
+            self._ClientDirective(instructions, client_tools, self._providers, listener, questions),
+        ]
 
-        async def run_agent() -> str:
+        async def run_agent() -> list[Any]:
             # A task has a context of its own: user, stream and LLM are set for this run only.
             stream = listener.feed if live else None
             user = run.person.identity
@@ -139,9 +151,12 @@ class Cat2(Host):
             run_llm.set(llm)
             try:
                 with self._providers.stand_ins():
-                    result = await agent(task)
-                return join_messages(message.text for message in result.messages if message.role == "assistant")
+                    await questions.read_earlier(messages)
+                    result = await agent(Task(messages=messages, stream=live))
+                questions.run_ended()
+                return [message for message in result.messages if not isinstance(message, ClientMessage)]
             finally:
+                listener.end()
                 channel.end()
                 await llm.close()
 
@@ -153,7 +168,7 @@ class Cat2(Host):
                 yield events
             await asyncio.wait([running])
             try:
-                reply = running.result()
+                reply = text_of(running.result())
             except (Exception, asyncio.CancelledError) as error:
                 log.error(f"OpenAI API: the agent {slug} failed: {type(error).__name__}")
                 raise UpstreamError from error
@@ -162,11 +177,19 @@ class Cat2(Host):
         finally:
             channel.close()
             running.cancel()
-            (reply_or_error,) = await asyncio.gather(running, return_exceptions=True)
+            await asyncio.gather(running, return_exceptions=True)
             if run.remember:
-                # Of a reply that was cut the client may have the beginning.
-                text = reply_or_error if isinstance(reply_or_error, str) else channel.text()
-                await save_state(self.storage, run, text, llm.calls.tool_calls(), client_tools.messages)
+                is_complete = not running.cancelled() and running.exception() is None
+                # Of a reply that was cut the client has the beginning.
+                received = run.receipt.text() or channel.text()
+                added = running.result() if is_complete else client_tools.messages
+                is_known = not is_complete or text_of(added).strip().startswith(received.strip())
+                await save_state(self.storage, run, received, llm.calls.tool_calls(), added, is_known=is_known)
+                await self._save_notes(run, questions)
+
+    async def _save_notes(self, run: Run, questions: QuestionReader) -> None:
+        if not await save_turn_notes(self.storage, run.person, questions.new_notes()):
+            log.error("OpenAI API: what plugins made of a message cannot be stored, they read it once more")
 
     async def embedder(self) -> Embedder | None:
         return await self._embedder_setting.embedder()
@@ -185,24 +208,65 @@ class Cat2(Host):
     def log_error(self, message: str) -> None:
         log.error(message)
 
-    # Inside the class, where the Cat's loader does not find it: the loader would offer it to every agent.
+    # Inside the class, where the Cat's loader does not find them: the loader would offer them to every agent.
+    class _DirectivesBegin(Directive):
+        """The first of an agent's directives."""
+
+        slug = "openai_api_begin"
+
+        def __init__(self, listener: StreamListener, questions: QuestionReader) -> None:
+            self._listener = listener
+            self._questions = questions
+
+        async def start(self, agent: Any) -> None:
+            self._questions.hooks_ended(agent)
+            self._listener.in_directives = True
+
+        async def step(self, agent: Any) -> None:
+            self._listener.in_directives = True
+
+        async def finish(self, agent: Any) -> None:
+            self._listener.in_directives = True
+
     class _ClientDirective(Directive):
-        """What the client adds to an agent: texts behind the agent's system prompt, and functions to its tools."""
+        """The last of an agent's directives: what the client adds to an agent, texts behind the agent's system prompt
+        and functions to its tools."""
 
         slug = "openai_api_client"
 
-        def __init__(self, texts: Sequence[str], tools: ClientTools, providers: ModelProviders) -> None:
+        def __init__(
+            self,
+            texts: Sequence[str],
+            tools: ClientTools,
+            providers: ModelProviders,
+            listener: StreamListener,
+            questions: QuestionReader,
+        ) -> None:
             self._texts = texts
             self._tools = tools
             self._providers = providers
+            self._listener = listener
+            self._questions = questions
 
         async def start(self, agent: Any) -> None:
+            self._questions.directives_started()
+            self._listener.in_directives = False
             agent.system_prompt = "\n\n".join(filter(None, [agent.system_prompt, *self._texts]))
             self._tools.add_to_agent()
 
         async def step(self, agent: Any) -> None:
+            self._questions.step_begins()
+            self._listener.in_directives = False
             self._tools.before_step()
             self._providers.register()
+
+
+async def _instructions(run: Run, agent: Any) -> list[str]:
+    """The client's, and one for the format of the reply where the LLM's provider has no field for it."""
+    instructions = [*run.conversation.instructions]
+    if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
+        instructions.append(json_instruction(run.format))
+    return instructions
 
 
 def _as_request(websocket: HTTPConnection) -> Request:

@@ -5,6 +5,7 @@ refusals. `RunLLM` adds and reads them at the OpenAI SDK's `chat.completions.cre
 wire format calls; `providers` makes those of a run call it here.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ if IS_CAT_2 or TYPE_CHECKING:
 OPTIONAL_PARAMETERS = ("stream_options", "response_format", "parallel_tool_calls")
 """Parameters that some servers of OpenAI's wire format refuse. The request is repeated without them."""
 
+AGENT_SOURCE = 0
+"""Source of the texts of the agent that a run is for, see `token_source`."""
+
 CLIENT_CALL_INDEX = 1000
 """Index of the first of the client's calls in the chunk that the Cat's provider gets: behind all of the Cat's own."""
 
@@ -54,22 +58,31 @@ class RunLLM:
         self._run = run
         self._channel = channel
         self._live = live
+        self._announced = 0
         self._agent_request_is_next = False
         self._has_unseen_request = False
+        self._requests = 0
         self._usages: list[Usage | None] = []
-        self._streams: list[Any] = []
+        self._streams: list[tuple[asyncio.Task[Any] | None, Any]] = []
         self._finish_reason: str | None = None
         self._fingerprint: str | None = None
 
     def expect_agent_request(self) -> None:
-        self._has_unseen_request = self._has_unseen_request or self._agent_request_is_next
+        """To be called in the task that sends the request, or in one that it was started from: requests of other tasks,
+        which may run at the same time, are not the agent's."""
+        self._has_unseen_request = self.agent_provider_is_unseen()
+        self._announced += 1
+        announced_request.set(self._announced)
         self._agent_request_is_next = True
+
+    def agent_provider_is_unseen(self) -> bool:
+        """Whether a request of the agent has gone to a provider of another wire format, or is about to be sent."""
+        return self._has_unseen_request or self._agent_request_is_next
 
     def end_event(self, text: str) -> End:
         """`text`: the final text. No usage if the agent sent a request to a provider of another wire format: its usage
         is unknown."""
-        is_incomplete = self._has_unseen_request or self._agent_request_is_next
-        usage = None if is_incomplete else total_usage(self._usages)
+        usage = None if self.agent_provider_is_unseen() else total_usage(self._usages)
         return End(EARLY_FINISH_REASONS.get(self._finish_reason), usage, text)
 
     async def create(self, client: Any, request: dict[str, Any]) -> Any:
@@ -77,7 +90,9 @@ class RunLLM:
 
         Raises what the SDK raises, and `EmptyLLMReply`.
         """
-        is_agents, self._agent_request_is_next = self._agent_request_is_next, False
+        is_agents = self._agent_request_is_next and announced_request.get() == self._announced
+        if is_agents:
+            self._agent_request_is_next = False
         request = {**request, **self._run.sampling}
         if request.get("stream"):
             request["stream_options"] = {"include_usage": True}
@@ -87,19 +102,23 @@ class RunLLM:
                 request["response_format"] = self._run.format.response_format
         reply = await self._create(client, request)
         if request.get("stream"):
-            self._streams.append(reply)
-            return self._read_stream(reply, is_agents)
+            self._streams.append((asyncio.current_task(), reply))
+            self._requests += 1
+            return self._read_stream(reply, AGENT_SOURCE if is_agents else self._requests)
         self._usages.append(_usage(reply.usage))
         return await self._read_completion(reply) if is_agents else reply
 
     async def close(self) -> None:
         """End the run's influence, and close its streams: a run that was cancelled while it read left them open.
 
-        Tasks that a tool of the Cat's has started may outlive the run: their requests are the Cat's own from now on.
+        To be called in the task of the run. Tasks that a plugin has started may outlive it: they read their streams to
+        the end, and their next requests are the Cat's own.
         """
         self.ended = True
-        for stream in self._streams:
-            await stream.close()
+        current = asyncio.current_task()
+        for task, stream in self._streams:
+            if task is None or task is current or task.done():
+                await stream.close()
 
     def _add_functions(self, request: dict[str, Any]) -> None:
         functions = self._run.functions
@@ -133,7 +152,9 @@ class RunLLM:
             request["messages"] = [*request["messages"], instruction]
         return await self._create(client, request)
 
-    async def _read_stream(self, stream: Any, is_agents: bool) -> AsyncGenerator[Any, None]:
+    async def _read_stream(self, stream: Any, source: int) -> AsyncGenerator[Any, None]:
+        """`source`: see `token_source`."""
+        is_agents = source == AGENT_SOURCE
         last: Any = None
         usage = None
         try:
@@ -143,8 +164,11 @@ class RunLLM:
                     last = chunk
                     if is_agents:
                         chunk = await self._read_chunk(chunk)  # noqa: PLW2901
+                token_source.set(source)
                 yield chunk
+                token_source.set(None)
         finally:
+            token_source.set(None)
             await stream.close()
         if last is None:
             raise EmptyLLMReply
@@ -224,6 +248,15 @@ class RunLLM:
         if self._live:
             await self._channel.wait_for_reader()
 
+
+announced_request: ContextVar[int] = ContextVar("openai_api_announced_request", default=0)
+"""Number of the request to the LLM that the agent of the run has announced last, in the task that announced it."""
+
+token_source: ContextVar[int | None] = ContextVar("openai_api_token_source", default=None)
+"""While a token is passed on that an LLM has sent: the request to the LLM that it comes from, as a number.
+
+The Cat's events do not tell. `AGENT_SOURCE` for all requests of the agent that the run is for.
+"""
 
 run_llm: ContextVar[RunLLM | None] = ContextVar("openai_api_run_llm", default=None)
 """Set in the task of each run, and so in everything that the run awaits and in the tasks that it starts."""

@@ -29,7 +29,7 @@ class ClientMessage(Message):
 def message_of(turn: Turn) -> Any:
     calls = [ToolCall(id=call.id, name=call.name, args=parse_arguments(call.arguments) or {}) for call in turn.calls]
     message = ClientMessage(
-        role=turn.role, content=_blocks(turn.parts), tool_calls=calls, tool_call_id=turn.call_id or None
+        role=turn.role, content=blocks_of(turn.parts), tool_calls=calls, tool_call_id=turn.call_id or None
     )
     message._turn = turn
     return message
@@ -42,7 +42,7 @@ def verbatim(convert: Callable[[Any], Awaitable[dict[str, Any]]]) -> Callable[[A
     async def convert_message(message: Any) -> dict[str, Any]:
         wire = await convert(message)
         turn = getattr(message, "_turn", None)
-        if turn is None or list(message.content) != _blocks(turn.parts):
+        if turn is None or list(message.content) != blocks_of(turn.parts):
             return wire
         if not all(isinstance(part, str) for part in turn.parts):
             wire["content"] = [wire_part(part) for part in turn.parts]
@@ -54,7 +54,7 @@ def verbatim(convert: Callable[[Any], Awaitable[dict[str, Any]]]) -> Callable[[A
     return convert_message
 
 
-def _blocks(parts: Sequence[Part]) -> list[Any]:
+def blocks_of(parts: Sequence[Part]) -> list[Any]:
     return [_block(part) for part in parts]
 
 

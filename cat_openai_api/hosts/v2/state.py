@@ -24,31 +24,38 @@ if IS_CAT_2 or TYPE_CHECKING:
 
 
 async def save_state(
-    storage: Storage, run: Run, reply: str, calls: Sequence[ToolCall], messages: Sequence[Any]
+    storage: Storage, run: Run, received: str, calls: Sequence[ToolCall], messages: Sequence[Any], *, is_known: bool
 ) -> None:
-    """Store the messages that the run added before the reply, where there are any that the client does not get.
+    """Store the messages that the run added, where there are any that the client does not get.
 
-    `calls`: those of the client's functions. `messages`: all that the run added, the reply included.
+    `received`: the text that the client got. `calls`: those of the client's functions. `messages`: all that the run
+    added, the reply included. `is_known`: whether the client got the text of that reply.
     """
     all_calls = sum(len(message.tool_calls) for message in messages)
-    if len(messages) <= 1 and all_calls == len(calls):
+    if not messages or (len(messages) == 1 and all_calls == len(calls) and is_known):
         return
     dumped = [message.model_dump(mode="json", exclude={"text"}) for message in messages]
-    state = StoredState(reply, call_signatures(calls), dumped)
-    key = transcript_keys(run.person, run.model, run.conversation.turns)[-1]
+    state = StoredState(received, call_signatures(calls), dumped)
+    sent = run.conversation.turns
+    # A conversation that the Cat stores goes on with the user's messages as plugins have left them.
+    as_left = tuple(run.questions.turns.get(place, turn) for place, turn in enumerate(sent))
+    keys = {transcript_keys(run.person, run.model, turns)[-1] for turns in {sent, as_left}}
     with suppress(StorageFailed):
-        await storage.update(
-            STATES, run.person.key, key, lambda stored: [asdict(each) for each in add_state(_states(stored), state)]
-        )
+        for key in keys:
+            await storage.update(
+                STATES, run.person.key, key, lambda stored: [asdict(each) for each in add_state(_states(stored), state)]
+            )
         return
     # The reply itself is not affected. The error is in the log already.
     log.error("OpenAI API: the output of the agent's tools cannot be stored, the next turn begins without it")
 
 
-async def messages_with_state(storage: Storage, run: Run) -> list[Any]:
-    """The conversation as the Cat's messages, with the stored messages before each reply."""
-    turns = run.conversation.turns
-    states = await _load_states(storage, run)
+async def messages_with_state(storage: Storage, run: Run, keys: Sequence[str], turns: Sequence[Turn]) -> list[Any]:
+    """The conversation as the Cat's messages, with the stored messages before each reply.
+
+    `keys`: its transcript keys. `turns`: its turns, the user's as plugins have left them.
+    """
+    states = await _load_states(storage, run, keys)
     messages: list[Any] = []
     for place, turn in enumerate(turns):
         state = find_state(states[place], turn) if place in states else None
@@ -56,17 +63,15 @@ async def messages_with_state(storage: Storage, run: Run) -> list[Any]:
     return messages
 
 
-async def _load_states(storage: Storage, run: Run) -> dict[int, list[StoredState]]:
+async def _load_states(storage: Storage, run: Run, keys: Sequence[str]) -> dict[int, list[StoredState]]:
     """The states after the replies of the conversation, by the place of the reply among its turns."""
     turns, owner = run.conversation.turns, run.person.key
     places = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
     if not places:
         return {}
     with suppress(StorageFailed):
-        # Most people have no states, and then nothing needs to be hashed.
         stored_keys = {*await storage.keys(STATES, owner)}
-        keys = transcript_keys(run.person, run.model, turns) if stored_keys else []
-        found = {keys[place]: place for place in places if keys and keys[place] in stored_keys}
+        found = {keys[place]: place for place in places if keys[place] in stored_keys}
         rows = await storage.load_many(STATES, owner, [*found]) if found else {}
         return {found[key]: _states(row.value) for key, row in rows.items()}
     # The conversation itself comes from the client. The error is in the log already.

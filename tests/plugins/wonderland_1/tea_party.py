@@ -35,3 +35,47 @@ with suppress(ImportError):
 
         def submit(self, form_data: dict[str, Any]) -> dict[str, str]:
             return {"output": f"{form_data['cake']} for {form_data['guests']}!"}
+
+    class Handlers:
+        """Called by the form when something happens."""
+
+        def __init__(self, form_of_handlers: Any) -> None:
+            self.form = form_of_handlers
+            self.handlers = [form_of_handlers.count]
+
+        def call(self) -> None:
+            for handler in self.handlers:
+                handler()
+
+    @form
+    class Banquet(CatForm):
+        """A form that refers to itself and to the session in many ways, and gives the session a method."""
+
+        name = "banquet"
+        description = "Prepare a banquet."
+        model_class = Invitation
+        start_examples = ("prepare a banquet",)
+
+        def __init__(self, cat: Any) -> None:
+            super().__init__(cat)
+            self.asked = 0
+            self.handlers = Handlers(self)
+            cat.llm = self.own_llm
+
+        def count(self) -> None:
+            self.asked += 1
+
+        def own_llm(self, prompt: str) -> str:
+            assert self.cat.working_memory.active_form is self
+            return f"{prompt}, {prompt}!"
+
+        def next(self) -> dict[str, str]:
+            self.handlers.call()
+            answer = self.cat.working_memory.user_message_json.text
+            if answer.isdecimal():
+                self._model["guests"] = answer
+            elif len(answer.split()) == 1 and "guests" in self._model:
+                told = f"{self._model['guests']} guests have {answer} (asked {self.asked}), {self.cat.llm('Hello')}"
+                self.cat.working_memory.active_form = None
+                return {"output": told}
+            return {"output": f"{'dish' if 'guests' in self._model else 'guests'}? (asked {self.asked})"}

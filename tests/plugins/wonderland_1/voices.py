@@ -27,6 +27,13 @@ def agent_fast_reply(reply: dict[str, Any], cat: Any) -> dict[str, Any]:
     text = text_of(cat)
     if text.startswith(("Announce", "Ponder after an announcement")):
         announce(cat)
+    if text.startswith("Show me"):
+        cat.send_ws_message("I am looking.", "notification")
+        cat.send_chat_message("This is {what} I found.")
+        cat.send_ws_message("And this.", "chat")
+        cat.send_error("A thing is missing.")
+        cat.send_ws_message("Another is broken.", "error")
+        reply["output"] = "Shall I go on?"
     if text.startswith("Ponder"):
         pondered = cat.llm(text, stream=True)
         reply["output"] = f"So: {pondered}" if text.startswith("Ponder and conclude") else pondered

@@ -1,10 +1,25 @@
 import time
+from enum import Enum
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import Field, computed_field
 
 from cat.utils import BaseModelDict
+
+
+class Role(Enum):
+    AI = "AI"
+    Human = "Human"
+
+
+class MessageWhy(BaseModelDict):
+    """What a reply came of."""
+
+    input: str
+    intermediate_steps: list[Any]
+    memory: dict[str, Any]
+    model_interactions: list[Any]
 
 
 class ConversationMessage(BaseModelDict):
@@ -15,11 +30,24 @@ class ConversationMessage(BaseModelDict):
     image: str | None = None
     audio: str | None = None
 
+    @property
+    def message(self) -> str | None:
+        """The older name of `text`."""
+        return self.text
+
+    @message.setter
+    def message(self, value: str | None) -> None:
+        self.text = value
+
+    @property
+    def role(self) -> Role | None:
+        return None
+
 
 class CatMessage(ConversationMessage):
     who: str = "AI"
     type: str = "chat"
-    why: Any = None
+    why: MessageWhy | None = None
 
     def __init__(  # noqa: PLR0917  the real one's
         self,
@@ -28,7 +56,7 @@ class CatMessage(ConversationMessage):
         text: str | None = None,
         image: str | None = None,
         audio: str | None = None,
-        why: Any = None,
+        why: MessageWhy | None = None,
         **kwargs: Any,
     ) -> None:
         text = kwargs.pop("content", text)
@@ -39,12 +67,20 @@ class CatMessage(ConversationMessage):
     def content(self) -> str | None:
         return self.text
 
+    @property
+    def role(self) -> Role:
+        return Role.AI
+
     def langchainfy(self) -> AIMessage:
         return AIMessage(name=self.who, content=self.text)
 
 
 class UserMessage(ConversationMessage):
     who: str = "Human"
+
+    @property
+    def role(self) -> Role:
+        return Role.Human
 
     def langchainfy(self) -> HumanMessage:
         content: list[Any] = [{"type": "text", "text": self.text}] if self.text else []

@@ -9,7 +9,7 @@ from langchain_core.output_parsers import StrOutputParser
 
 from cat.auth.permissions import AuthUserInfo
 from cat.cache.cache_item import CacheItem
-from cat.convo.messages import CatMessage, UserMessage
+from cat.convo.messages import CatMessage, MessageWhy, UserMessage
 from cat.log import log
 from cat.looking_glass.callbacks import NewTokenHandler
 from cat.looking_glass.cheshire_cat import CheshireCat
@@ -56,7 +56,7 @@ class StrayCat:
 
     def send_chat_message(self, message: str | CatMessage, save: bool = False) -> None:
         if isinstance(message, str):
-            message = CatMessage(text=message, user_id=self.user_id)
+            message = CatMessage(text=message, user_id=self.user_id, why=self.__build_why())
         if save:
             self.working_memory.update_history(message)
         self.__send_ws_json(message.model_dump())
@@ -109,12 +109,15 @@ class StrayCat:
             return {"type": "error", "name": "VectorMemoryError", "description": description}
 
         try:
-            output = self.main_agent.execute(self).output
+            output = self.main_agent.execute(self)
         except Exception as error:
             log.error(error)
             raise
         self._store_user_message_in_episodic_memory(memory.user_message_json.text)
-        reply = CatMessage(user_id=self.user_id, text=str(output))
+        why = self.__build_why()
+        why.intermediate_steps = output.intermediate_steps
+        why.agent_output = output.model_dump()
+        reply = CatMessage(user_id=self.user_id, text=str(output.output), why=why)
         reply = call("before_cat_sends_message", reply, cat=self)
         memory.update_history(reply)
         return reply
@@ -133,6 +136,18 @@ class StrayCat:
                 return {"error": str(error)}
             self.send_error(error)
         return None
+
+    def __build_why(self) -> MessageWhy:
+        memory = self.working_memory
+        recalled = {
+            kind: [
+                dict(found[0]) | {"score": float(found[1]), "id": found[3]}
+                for found in getattr(memory, f"{kind}_memories")
+            ]
+            for kind in ("episodic", "declarative", "procedural")
+        }
+        text = memory.user_message_json.text
+        return MessageWhy(input=text, intermediate_steps=[], memory=recalled, model_interactions=[])
 
     def langchainfy_chat_history(self, latest_n: int = 20) -> list[Any]:
         return self.working_memory.langchainfy_chat_history(latest_n)
