@@ -174,6 +174,24 @@ class RateLimitExceeded(ApiError):
     code = "rate_limit_exceeded"
 
 
+class ShareExceeded(RateLimitExceeded):
+    """`limit`: how many of `what` one person has at the same time."""
+
+    def __init__(self, limit: int, what: str) -> None:
+        message = f"You have {limit} {what}, and more are not possible. Wait until one of them has ended."
+        super().__init__(message, headers={"Retry-After": "1"})
+
+
+class ConnectionTooOld(ApiError):
+    """`minutes`: how long a WebSocket may be open."""
+
+    status = 400
+    code = "websocket_connection_limit_reached"
+
+    def __init__(self, minutes: int) -> None:
+        super().__init__(f"The WebSocket was open for {minutes} minutes, which is the limit. Open a new one to go on.")
+
+
 class HostIncompatible(ApiError):
     """The Cat lacks what the plugin needs of it. `problem`: see `Host.problem`."""
 
@@ -249,6 +267,14 @@ class Overloaded(ApiError):
             f"The Cat runs at most {limit} generations at the same time, and {reason}. Try again in a moment.",
             headers={"Retry-After": "1"},
         )
+
+
+class CapacityReached(Overloaded):
+    """`limit`: how many of `what` one Cat has at the same time."""
+
+    def __init__(self, limit: int, what: str) -> None:
+        message = f"The Cat has {limit} {what}, and more are not possible. Try again in a moment."
+        ApiError.__init__(self, message, headers={"Retry-After": "1"})
 
 
 class RequestTimeout(ApiError):

@@ -9,6 +9,9 @@ from contextlib import suppress
 from contextvars import Context
 
 from .access.admission import Admission
+from .access.connections import Connections
+from .conversation.background_runs import BackgroundRuns
+from .conversation.background_store import BackgroundStore
 from .conversation.history import ConversationStore
 from .conversation.response_store import ActiveResponses, ResponseStore
 from .conversation.sealing import Sealing
@@ -28,12 +31,15 @@ class Runtime:
         self.host = host
         self.vocabulary = Vocabulary()
         self.admission = Admission(host)
+        self.connections = Connections()
         self.metrics = Metrics(host)
         self.route_clashes = RouteClashes(host)
         self.conversations = ConversationStore(host)
         self.responses = ResponseStore(host)
         self.active_responses = ActiveResponses()
         self.sealing = Sealing(host)
+        self.background_store = BackgroundStore(host)
+        self.background_runs = BackgroundRuns(host, self.background_store)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -47,7 +53,8 @@ class Runtime:
 
     def _start_tasks(self) -> None:
         if not self._closed:
-            self._tasks = [asyncio.create_task(self._close_with_loop()), asyncio.create_task(self._sweep_storage())]
+            loops = (self._close_with_loop(), self._sweep_storage(), self.background_runs.watch())
+            self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def _sweep_storage(self) -> None:
         """Now and from time to time: rows expire also of people who never return."""
@@ -72,7 +79,15 @@ class Runtime:
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        for part in (self.admission, self.metrics, self.route_clashes, self.host):
+        parts = (
+            self.connections,
+            self.background_runs,
+            self.admission,
+            self.metrics,
+            self.route_clashes,
+            self.host,
+        )
+        for part in parts:
             try:
                 await part.close()
             except Exception:  # noqa: PERF203  of a library: the other parts are closed all the same

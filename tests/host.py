@@ -102,7 +102,7 @@ class Cat(ABC):
     def restart(self, **environment: str) -> None:
         """Stop and start the Cat; its data and active plugins stay."""
         self.stop()
-        self._launch(environment)
+        self.start_again(**environment)
 
     def _launch(self, environment: dict[str, str]) -> None:
         log = (self.home / "log").open("ab")
@@ -131,6 +131,16 @@ class Cat(ABC):
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
+
+    def kill(self) -> None:
+        """End the Cat as a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(STOP_SECONDS)
+
+    def start_again(self, **environment: str) -> None:
+        """Start a Cat that has ended; its data and active plugins are still there."""
+        self._launch(environment)
 
     @property
     def pid(self) -> int:

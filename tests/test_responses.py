@@ -596,7 +596,6 @@ class TestRefused:
     @pytest.mark.parametrize(
         "fields",
         [
-            {"background": True},
             {"conversation": "conv_1"},
             {"prompt": {"id": "pmpt_1"}},
             {"top_logprobs": 2},

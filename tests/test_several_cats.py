@@ -340,6 +340,60 @@ class TestTwoCatsBehindOneBalancer:
         assert said == "A cat."
         assert sorted(text for role, text in said_to(upstream, tag) if role == "tool") == ["cat", "tea time"]
 
+    def test_a_response_in_the_background_is_read_and_cancelled_at_the_other(
+        self, two: list[CatOfSeveral], upstream: Upstream, until: Callable[..., None], tag: str
+    ) -> None:
+        one, other = (OpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0) for cat in two)
+        made = one.responses.create(
+            model="cheshire-cat", input=script(tag=tag, say="tick ", repeat=300, delay=0.1), background=True
+        )
+        until(lambda: "tick" in other.responses.retrieve(made.id).output_text, "the other shows what there is")
+        assert other.responses.retrieve(made.id).status == "in_progress"
+        events = iter(other.responses.retrieve(made.id, stream=True))
+        numbers = [next(events).sequence_number for _ in range(10)]
+        upstream.wait(tag, state="running")
+        began = time.monotonic()
+        cancelled = other.responses.cancel(made.id)
+        upstream.wait(tag, state="left", timeout=1)
+        assert time.monotonic() - began < 2
+        assert cancelled.status == "cancelled"
+        numbers += [event.sequence_number for event in events]
+        assert numbers == [*range(len(numbers))]
+        assert one.responses.retrieve(made.id).to_dict() == cancelled.to_dict()
+        assert other.responses.cancel(made.id).to_dict() == cancelled.to_dict()
+        # With another event as the first one, at both Cats.
+        for client in (one, other):
+            again = [
+                event.sequence_number for event in client.responses.retrieve(made.id, stream=True, starting_after=4)
+            ]
+            assert again == numbers[5:]
+
+    def test_a_response_in_the_background_fails_when_its_cat_dies(
+        self, two: list[CatOfSeveral], upstream: Upstream, until: Callable[..., None], tag: str
+    ) -> None:
+        """The other Cat tells, also those who read its stream; and what that one generates goes on."""
+        one, other = (OpenAI(base_url=cat.base_url, api_key=KEY, max_retries=0) for cat in two)
+        asked = script(tag=tag, say="tick ", repeat=600, delay=0.1)
+        lost = one.responses.create(model="cheshire-cat", input=asked, background=True)
+        alive = other.responses.create(model="cheshire-cat", input=asked, background=True)
+        until(lambda: "tick" in other.responses.retrieve(lost.id).output_text, "it says something")
+        with ThreadPoolExecutor(1) as threads:
+            reading = threads.submit(lambda: list(other.responses.retrieve(lost.id, stream=True)))
+            two[0].kill()
+            try:
+                until(lambda: other.responses.retrieve(lost.id).status == "failed", "it has failed", timeout=20)
+                events = reading.result(timeout=10)
+            finally:
+                two[0].start_again()
+        failed = other.responses.retrieve(lost.id)
+        assert failed.error is not None
+        assert "interrupted" in failed.error.message
+        assert failed.output_text.startswith("tick ")
+        assert events[-1].type == "response.failed"
+        assert [event.sequence_number for event in events] == [*range(len(events))]
+        assert one.responses.retrieve(alive.id).status == "in_progress"
+        assert one.responses.cancel(alive.id).status == "cancelled"
+
     def test_requests_of_both_at_once_are_one_count(
         self, two: list[CatOfSeveral], change: Callable[..., None], somebody: str
     ) -> None:

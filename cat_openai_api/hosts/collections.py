@@ -22,3 +22,19 @@ NOBODY = ""
 
 STATES = Collection("states", lifetime=DAY, max_rows=64, max_bytes=1_000_000)
 """A row for each turn of a conversation, by its transcript key: what the Cat needs beside the messages."""
+
+RESPONSE_EVENTS = Collection("response_events", lifetime=2 * 60 * 60, max_rows=10_000, max_bytes=32_000_000)
+"""Rows for each response that was created with `background: true`, whose id is their parent: its events, in batches."""
+
+RESPONSE_PROGRESS = Collection("response_progress", lifetime=2 * 60 * 60)
+"""A row for each response in the background, by its id: the output so far. Gone when the response has ended."""
+
+BACKGROUND_RUNS = Collection("background_runs", lifetime=DAY)
+"""A row for each response that a Cat generates in the background, by its id: whose it is and which Cat it is. They
+belong to no person, see `EVERYBODY`, and have nothing that anybody said."""
+
+RUNNERS = Collection("runners", lifetime=DAY)
+"""A row for each Cat that generates responses in the background: a number that the Cat changes while it is alive."""
+
+EVERYBODY = ""
+"""The owner of rows that belong to no person. No person's key is empty."""

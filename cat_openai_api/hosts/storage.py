@@ -34,6 +34,10 @@ class Row:
     version: int
 
 
+class Unchanged:
+    """What the change of a row returns to leave the row as it is, see `Storage.update`."""
+
+
 class Storage(ABC):
     """Rows identified by collection, owner and key. `owner` is the `key` of a `Person`.
 
@@ -41,6 +45,11 @@ class Storage(ABC):
     large is encoded and decoded outside of the event loop. Each method but `close` raises `StorageFailed`, after a line
     in the Cat's log.
     """
+
+    @property
+    @abstractmethod
+    def is_shared(self) -> bool:
+        """Whether other Cats may use the same storage at the same time."""
 
     @abstractmethod
     async def load(self, collection: Collection, owner: str, key: str) -> Row | None: ...
@@ -73,7 +82,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def update(self, collection: Collection, owner: str, key: str, change: Callable[[Any], Any]) -> None:
-        """Replace the value of the row by what `change` returns for it, or add the row.
+        """Replace the value of the row by what `change` returns for it, or add the row; do nothing for `Unchanged`.
 
         `change` is called with None where the row does not exist. It is called in a worker thread, and once more for
         each time that another writer was faster, so it must have no side effects. No writer's change is lost.
@@ -82,6 +91,10 @@ class Storage(ABC):
     @abstractmethod
     async def delete(self, collection: Collection, owner: str, key: str) -> bool:
         """Whether the row existed."""
+
+    @abstractmethod
+    async def delete_children(self, collection: Collection, owner: str, parent: str) -> None:
+        """Delete the rows with that parent."""
 
     @abstractmethod
     async def delete_all(self, owner: str) -> None:

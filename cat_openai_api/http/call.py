@@ -8,11 +8,18 @@ from starlette.requests import HTTPConnection
 from ..access.end_user import resolve_end_user
 from ..access.rate_limiter import DEFAULT_BUCKET
 from ..domain.people import Access, Caller, Person
+from ..errors import HostIncompatible
 from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 
 if TYPE_CHECKING:
     from ...settings import Settings
+
+
+def require_compatible_host() -> None:
+    """Raises `HostIncompatible`."""
+    if runtime.host.problem:
+        raise HostIncompatible(runtime.host.problem)
 
 
 class ApiCall:

@@ -14,6 +14,28 @@ class ClientDisconnected(Exception):
     """The client closed the connection before its response was ready."""
 
 
+class Interrupted(Exception):
+    """Work was cancelled, see `cancel_when`."""
+
+
+async def cancel_when(stop: "asyncio.Future[Any]", work: Awaitable[T]) -> T:
+    """Await `work` and return its result; cancel it when `stop` is done.
+
+    What the caller does after that, such as releasing what the work needed, is not cancelled. Raises `Interrupted`, and
+    what `work` raises.
+    """
+    task = asyncio.ensure_future(work)
+    waiting: list[asyncio.Future[Any]] = [task, stop]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    if task.cancelled():
+        raise Interrupted
+    return task.result()
+
+
 async def cancel_on_disconnect(request: Request, work: Awaitable[T], timeout: float | None = None) -> T:
     """Await `work` and return its result. Raises `ClientDisconnected` and what `work` raises.
 

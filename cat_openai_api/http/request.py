@@ -100,6 +100,11 @@ class ApiRequest(ApiCall, Request):
             chunks.append(chunk)
         return b"".join(chunks)
 
+    def release_body(self) -> None:
+        """Free the memory of the body, which the request would hold as long as something refers to it."""
+        self._body = b""
+        self.parsed_body = None
+
     async def json(self) -> Any:
         """The decoded body. Raises `InvalidRequest`, and what `body` raises."""
         body = await self.body()

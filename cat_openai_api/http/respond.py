@@ -3,8 +3,9 @@
 `open_renderer` is what all transports share: HTTP, WebSockets, and generations in the background.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 from starlette.responses import Response
@@ -60,6 +61,17 @@ async def open_renderer(
     return renderer
 
 
+async def start_reply(renderer: Renderer) -> None:
+    """Start the first run, and wait up to `FIRST_EVENT_TIMEOUT` for its first event.
+
+    Raises what the run raises before that event.
+    """
+    starting = asyncio.ensure_future(renderer.generations[0].reply.start())
+    done, _ = await asyncio.wait([starting], timeout=FIRST_EVENT_TIMEOUT)
+    for started in done:
+        started.result()
+
+
 async def respond(
     requests: Sequence[GenerationRequest],
     person: Person,
@@ -83,8 +95,6 @@ async def respond(
         renderer = await cancel_on_disconnect(http_request, opening)
         if not first.stream:
             return json_response(await cancel_on_disconnect(http_request, renderer.render()))
-        with suppress(TimeoutError):
-            reply = renderer.generations[0].reply
-            await cancel_on_disconnect(http_request, reply.start(), timeout=FIRST_EVENT_TIMEOUT)
+        await cancel_on_disconnect(http_request, start_reply(renderer))
         events = renderer.events(live=settings.enable_streaming)
         return EventStream(events, renderer.error_events, stack.pop_all().aclose, record)

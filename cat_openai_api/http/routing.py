@@ -24,13 +24,15 @@ from starlette.types import Receive, Scope, Send
 
 from ..access.rate_limiter import DEFAULT_BUCKET
 from ..domain.people import Access
-from ..errors import ErrorReply, HostIncompatible, InternalError, NotFound, error_for
+from ..errors import ErrorReply, InternalError, NotFound, error_for
 from ..hosts.current import OwnMethods, endpoint, watch_routes
 from ..runtime import runtime
 from ..telemetry.record import CLIENT_CLOSED_REQUEST
 from ..wire.json import MAX_VALUES, encode
+from .call import require_compatible_host
 from .disconnect import is_disconnect
 from .request import CONTEXT, ApiRequest, RequestContext
+from .websocket import MessageHandler, WebSocketOptions, serve_websocket
 
 PREFIX = "/custom"
 
@@ -47,7 +49,10 @@ class ApiRoute(APIRoute):
     of the body, see `decode`. `setting`: the name of the setting that switches the route on; while it is off, requests
     are left to another route that matches them, if there is one. `id_prefix`: with which the ids in the path begin; the
     path does not exist for another method and an id without it, so that a client that looks for an endpoint of that
-    name is told so. `yields`: whether every other route that has the path comes first.
+    name is told so. `yields`: whether every other route that has the path comes first. `websocket`: how WebSockets at
+    the path of the route are served; None if they are not.
+
+    Neither Cat has a decorator for WebSockets. As a part of a route, a WebSocket comes and goes with the plugin.
     """
 
     access: ClassVar[Access | None] = None
@@ -56,6 +61,7 @@ class ApiRoute(APIRoute):
     setting: ClassVar[str | None] = None
     id_prefix: ClassVar[str] = ""
     yields: ClassVar[bool] = False
+    websocket: ClassVar[WebSocketOptions | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -68,6 +74,8 @@ class ApiRoute(APIRoute):
         """
         if LEFT_TO_OTHERS in scope or getattr(sys.modules.get(__name__), "ApiRoute", None) is not ApiRoute:
             return Match.NONE, {}
+        if scope["type"] == "websocket" and self.websocket:
+            return super().matches({**scope, "type": "http", "method": next(iter(self.methods or ()))})
         match, child_scope = super().matches(_as_get(scope))
         ids = child_scope.get("path_params", {}).values()
         if not self.yields and "" in ids:
@@ -82,6 +90,9 @@ class ApiRoute(APIRoute):
 
         The record of a request begins and ends here.
         """
+        if scope["type"] == "websocket" and self.websocket:
+            await serve_websocket({**scope, "route": self}, receive, send, self.websocket)
+            return
         if self.setting and await self._is_for_others(self.setting, scope):
             await scope["app"].router(_for_others(scope), receive, send)
             return
@@ -94,7 +105,7 @@ class ApiRoute(APIRoute):
             # Starlette raises it for an unsupported method, before the handler below is called.
             await error_response(error, ApiRequest(scope, receive))(scope, receive, send)
         finally:
-            if self.access is Access.WRITE:
+            if self.access is Access.WRITE and not context.record.is_background:
                 context.record.end(runtime.host, runtime.metrics.meters)
 
     async def _is_for_others(self, setting: str, scope: Scope) -> bool:
@@ -109,7 +120,7 @@ class ApiRoute(APIRoute):
             api_request = ApiRequest(_with_json_body(request.scope), request.receive)
             try:
                 if self.access is not None:
-                    _require_compatible_host()
+                    require_compatible_host()
                     await api_request.authenticate(self.access)
                 if self.access is Access.WRITE:
                     await api_request.add_rate_limit_headers()
@@ -205,16 +216,24 @@ def _route(
     setting: str | None = None,
     id_prefix: str = "",
     base: type[ApiRoute] | None = None,
+    create_handler: Callable[[], MessageHandler] | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that registers a function as a route.
 
     `register`: a method of the Cat's decorator `endpoint`. `access`, `bucket`, `max_values`, `setting`, `id_prefix`:
-    see `ApiRoute`. `base`: the class of the route where it is none of `_ROUTES`. `options`: arguments of FastAPI's
-    decorators.
+    see `ApiRoute`. `base`: the class of the route where it is none of `_ROUTES`. `create_handler`: makes the handler of
+    a WebSocket, if the route has any. `options`: arguments of FastAPI's decorators.
     """
     base = base or _ROUTES[access]
-    members = {"bucket": bucket, "max_values": max_values, "setting": setting, "id_prefix": id_prefix}
+    websocket = WebSocketOptions(create_handler, bucket, max_values) if create_handler else None
+    members = {
+        "bucket": bucket,
+        "max_values": max_values,
+        "setting": setting,
+        "id_prefix": id_prefix,
+        "websocket": websocket,
+    }
     route_class = type(base.__name__, (base,), members)
     decorate = register(
         path,
@@ -263,12 +282,6 @@ get = partial(_route, endpoint.get)
 unknown_paths = partial(get, access=None, base=UnknownPathRoute, include_in_schema=False)
 post = partial(_route, endpoint.post)
 delete = partial(_route, endpoint.delete)
-
-
-def _require_compatible_host() -> None:
-    """Raises `HostIncompatible`."""
-    if runtime.host.problem:
-        raise HostIncompatible(runtime.host.problem)
 
 
 def error_response(error: Exception, request: ApiRequest) -> Response:

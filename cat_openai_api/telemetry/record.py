@@ -41,6 +41,7 @@ class RequestRecord:
         self.error: ApiError | None = None
         self.left_out_tools: Sequence[str] = ()
         self.is_cancelled = False
+        self.is_background = False
         self.debug = False
         self.details: JsonObject = {}
         self._started = time.monotonic()
@@ -79,6 +80,7 @@ class RequestRecord:
             "model": self.model,
             "stream": self.stream,
             "left_out_tools": self.left_out_tools or None,
+            "background": self.is_background or None,
             "time_to_first_token": self._time_to_first_token,
             "seconds": seconds,
             "usage": self.usage and _usage_fields(self.usage),

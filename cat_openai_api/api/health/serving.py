@@ -19,6 +19,8 @@ FEATURES = [
     "models",
     "rate_limiting",
     "responses",
+    "responses.background",
+    "responses.websocket",
     "streaming",
     "structured_output",
 ]

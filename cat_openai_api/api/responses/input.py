@@ -1,7 +1,7 @@
 """The items that a request is about: those of earlier responses, and its own with references and seals resolved."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
@@ -38,19 +38,39 @@ SUMMARY_INTRODUCTION = (
 _item_list: TypeAdapter[list[Item]] = TypeAdapter(list[InputItem])
 
 
+CANNOT_CONTINUE = {
+    "queued": "has not begun yet; wait until it has ended",
+    "in_progress": "is still in progress; wait until it has ended",
+    "failed": "has failed",
+}
+"""What is wrong with the responses that no other can continue, by their status. Only those in the background are stored
+before they are completed."""
+
+
+@dataclass(frozen=True)
+class EarlierItems:
+    """The items of the conversation that a request continues, as they are stored. `digests`: see `StoredResponse`.
+    `size`: of the items as JSON, in bytes."""
+
+    items: Sequence[JsonObject] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    size: int = 0
+
+
 @dataclass(frozen=True)
 class LoadedInput:
     """The items of a conversation, oldest first.
 
     `earlier`: of the responses up to `previous_response_id`. `sent`: of the request itself, without a trigger of
     compaction. `summaries`: what sealed compactions among both contain, by `encrypted_content`. `ends_with_trigger`:
-    whether the request asks for the compaction of the conversation.
+    whether the request asks for the compaction of the conversation. `stored`: the same as `earlier`, as it is stored.
     """
 
     earlier: Sequence[Item]
     sent: Sequence[Item]
     summaries: Mapping[str, str]
     ends_with_trigger: bool
+    stored: EarlierItems
 
     def items(self) -> list[LocatedItem]:
         """With a developer message in the place of each compaction: the LLM gets its summary as one."""
@@ -70,11 +90,13 @@ class LoadedInput:
         return Message(role="developer", content=SUMMARY_INTRODUCTION + self.summaries[item.encrypted_content])
 
 
-async def load_input(body: InputFields, person: Person, caller: Person | None = None) -> LoadedInput:
+async def load_input(
+    body: InputFields, person: Person, caller: Person | None = None, known: EarlierItems | None = None
+) -> LoadedInput:
     """Raises `InvalidRequest` or `StorageFailed`.
 
     `caller`: whose compactions are accepted as well as those of `person`. A service may have made one without naming
-    the end user that it now speaks for.
+    the end user that it now speaks for. `known`: the items up to `previous_response_id`; None to load them.
     """
     if body.input is None and body.previous_response_id is None:
         message = "Missing required parameter: 'input'."
@@ -85,29 +107,31 @@ async def load_input(body: InputFields, person: Person, caller: Person | None = 
     for index, item in enumerate(sent):
         if isinstance(item, CompactionTrigger):
             raise invalid(f"input[{index}]", "a compaction_trigger must be the last item")
-    earlier = await _items_up_to(body.previous_response_id, person)
+    stored = known or await _load_earlier_items(body.previous_response_id, person)
+    validated = await off_loop(stored.size, lambda: _read_stored_items([*stored.items], stored.digests))
+    earlier = [*_without_orphaned_results(validated)]
     resolved = await _resolve_references(sent, person)
     summaries = await _open_compactions(earlier, resolved, [person, caller or person])
-    return LoadedInput(earlier, resolved, summaries, ends_with_trigger)
+    return LoadedInput(earlier, resolved, summaries, ends_with_trigger, stored)
 
 
 def _message(text: str | None) -> list[Item]:
     return [] if text is None else [Message(role="user", content=text)]
 
 
-async def _items_up_to(response_id: str | None, person: Person) -> list[Item]:
-    """The items of all responses up to that one, its own included."""
+async def _load_earlier_items(response_id: str | None, person: Person) -> EarlierItems:
+    """The items of all stored responses up to that one, its own included."""
     if response_id is None:
-        return []
+        return EarlierItems()
     chain = await runtime.responses.load_chain(person, response_id)
     if not chain:
         message = f"the response '{response_id[:100]}' does not exist or is no longer stored"
         raise invalid("previous_response_id", message, "previous_response_not_found")
-    stored_items = [item for response in chain for item in response.items]
+    if (status := chain[-1].response["status"]) in CANNOT_CONTINUE:
+        raise invalid("previous_response_id", f"the response '{response_id[:100]}' {CANNOT_CONTINUE[status]}")
+    items = [item for response in chain for item in response.items]
     digests = {id: digest for response in chain for id, digest in response.digests.items()}
-    size = sum(response.size for response in chain)
-    items = await off_loop(size, lambda: _read_stored_items(stored_items, digests))
-    return [*_without_orphaned_results(items)]
+    return EarlierItems(items, digests, sum(each.size for each in chain))
 
 
 def _read_stored_items(stored: list[JsonObject], digests: Mapping[str, str]) -> list[Item]:

@@ -468,7 +468,9 @@ class ResponseRequest(InputFields, GenerationParameters):
     prompt_cache_retention: Annotated[CacheRetention | None, BeforeValidator(_normalize_retention)] = None
     service_tier: ServiceTier | None = None
     include: list[Include] | None = Field(None, max_length=100)
-    background: Unsupported = None
+    background: bool | None = Field(
+        None, description="Answer at once, and generate the response without the client. It must be stored."
+    )
     conversation: Unsupported = None
     prompt: Unsupported = None
     top_logprobs: Unsupported = None
@@ -663,7 +665,7 @@ class IncompleteDetails(WireReply):
     reason: Literal["max_output_tokens", "content_filter"]
 
 
-ResponseStatus: TypeAlias = Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
+ResponseStatus: TypeAlias = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
 
 class ResponseObject(WireReply):

@@ -7,13 +7,13 @@ from fastapi import Query
 from starlette.responses import Response as HttpResponse
 
 from ...domain.people import Access
-from ...errors import invalid
 from ...http.disconnect import cancel_on_disconnect
 from ...http.request import ApiRequest, json_response
 from ...http.respond import respond
 from ...http.routing import delete, get, post
 from ...runtime import runtime
 from ...wire.models import MAX_NAME_LENGTH
+from .background import BackgroundResponse, event_stream, stream_again
 from .compaction import CompactionRenderer, compaction_request
 from .input import COMPACTION, load_input
 from .input_tokens import count_input_tokens, input_texts
@@ -30,6 +30,7 @@ from .protocol import (
 from .serving import ResponseRenderer, parse_request
 from .stored import cancel, list_input, retrieve
 from .stored import delete as delete_stored
+from .websocket import ResponsesHandler
 
 RESPONSE_PATH = "/v1/responses/{response_id}"
 
@@ -45,16 +46,24 @@ EndUser = Annotated[
     access=Access.WRITE,
     response_model=ResponseObject,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    create_handler=ResponsesHandler,
     summary="Create a response",
 )
 async def create_response(body: ResponseRequest, request: ApiRequest) -> HttpResponse:
     """Generate the reply to `input`, which continues the conversation of `previous_response_id`.
 
-    With `stream: true` the response is a stream of server-sent events.
+    With `stream: true` the response is a stream of server-sent events. With `background: true` it is generated without
+    the client, who retrieves it.
+
+    The same path serves WebSockets, with a message `{"type": "response.create", …}` for each request.
     """
     person = request.end_user(body.user or body.safety_identifier)
     request.record.stream = bool(body.stream)
     parsed = await parse_request(body, person, request.settings, request.caller.person)
+    if body.background:
+        run = BackgroundResponse(parsed, request)
+        queued = await run.start()
+        return event_stream(run.read(0), request) if body.stream else json_response(queued)
     return await respond([parsed.generation_request], person, request, partial(ResponseRenderer, parsed=parsed))
 
 
@@ -106,12 +115,19 @@ async def retrieve_response(
     response_id: str,
     request: ApiRequest,
     *,
-    stream: Annotated[bool, Query(description="Not supported: only the request itself can be streamed.")] = False,
+    stream: Annotated[bool, Query(description="Of a response in the background: its events.")] = False,
+    starting_after: Annotated[
+        int | None, Query(ge=0, description="With stream: the `sequence_number` of the last event that is left out.")
+    ] = None,
     user: EndUser = None,
 ) -> HttpResponse:
-    """Retrieve a stored response, or an active one with its output up to now."""
+    """Retrieve a stored response, or an active one with its output up to now.
+
+    With `stream=true` it is a stream of all events of a response in the background, also while it is generated.
+    """
     if stream:
-        raise invalid("stream", "this parameter is not supported; leave it out", "unsupported_parameter")
+        first = 0 if starting_after is None else starting_after + 1
+        return event_stream(await stream_again(request.end_user(user), response_id, first), request)
     return json_response(await retrieve(request.end_user(user), response_id))
 
 
@@ -129,7 +145,7 @@ async def delete_response(response_id: str, request: ApiRequest, user: EndUser =
 
 @post(f"{RESPONSE_PATH}/cancel", access=Access.WRITE, response_model=ResponseObject, summary="Cancel a response")
 async def cancel_response(response_id: str, request: ApiRequest, user: EndUser = None) -> HttpResponse:
-    """Cancel a response that this Cat is generating."""
+    """Cancel a response that is being generated."""
     return json_response(await cancel(request.end_user(user), response_id))
 
 

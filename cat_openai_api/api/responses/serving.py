@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ...conversation.sealing import Seal
 from ...domain.people import Person
-from ...errors import ApiError
+from ...domain.usage import Usage
+from ...errors import ApiError, StorageFailed, invalid
 from ...generation.generation import Generation
 from ...generation.renderer import Renderer
 from ...generation.request import GenerationRequest, new_id, resolve_capable_model
@@ -18,7 +19,7 @@ from ...runtime import runtime
 from ...wire.json import JsonObject
 from .compaction import CompactionEncoder, compaction_request
 from .events import ResponseEventEncoder
-from .input import COMPACTION, load_input
+from .input import COMPACTION, EarlierItems, load_input
 from .protocol import (
     IncompleteDetails,
     ItemStatus,
@@ -50,26 +51,37 @@ CANCEL_TIMEOUT = 5.0
 class ParsedResponseRequest:
     """A validated request.
 
-    `input`: the items of the request, without those of earlier responses, in the form of `/input_items`.
-    `compaction`: the seal of the compaction that is the response; None for a response that is the Cat's reply.
+    `input`: the items of the request, in the form of `/input_items`. `earlier`: those before it, of the responses that
+    it continues. `compaction`: the seal of the compaction that is the response; None for a response that is the Cat's
+    reply.
     """
 
     body: ResponseRequest
     person: Person
     generation_request: GenerationRequest
     input: list[JsonObject]
+    earlier: EarlierItems
     compaction: Seal | None = None
 
 
 async def parse_request(
-    body: ResponseRequest, person: Person, settings: "Settings", caller: Person | None = None
+    body: ResponseRequest,
+    person: Person,
+    settings: "Settings",
+    caller: Person | None = None,
+    earlier: EarlierItems | None = None,
 ) -> ParsedResponseRequest:
-    """`caller`: see `load_input`. Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`."""
-    conversation = await load_input(body, person, caller)
+    """`caller`, `earlier`: see `load_input`. Raises `InvalidRequest`, `ModelNotFound` or `StorageFailed`."""
+    if body.background and body.store is False:
+        raise invalid("background", "a response in the background must be stored; leave out store: false")
+    conversation = await load_input(body, person, caller, earlier)
+    # Of a response in the background the output so far is shown.
+    stream = bool(body.stream or body.background)
     if conversation.ends_with_trigger:
         seal = await runtime.sealing.seal(person, COMPACTION)
-        generation_request = await compaction_request(body, conversation, settings, stream=bool(body.stream))
-        return ParsedResponseRequest(body, person, generation_request, conversation.listed(), seal)
+        generation_request = await compaction_request(body, conversation, settings, stream=stream)
+        listed = conversation.listed()
+        return ParsedResponseRequest(body, person, generation_request, listed, conversation.stored, seal)
     uses_stored_conversation = settings.history == "cat"
     items = conversation.items()
     tools = read_tools(body, [item for _, item in items])
@@ -95,7 +107,7 @@ async def parse_request(
         requested_model=body.model,
         model=model,
         parsed=parsed,
-        stream=bool(body.stream),
+        stream=stream,
         tools=tools,
         format=format,
         sampling=body.sampling(),
@@ -103,27 +115,64 @@ async def parse_request(
         uses_stored_conversation=uses_stored_conversation,
         remember=body.store is not False,
     )
-    return ParsedResponseRequest(body, person, generation_request, conversation.listed())
+    return ParsedResponseRequest(body, person, generation_request, conversation.listed(), conversation.stored)
 
 
-class ResponseRenderer(Renderer):
-    """Renders one generation as a response. It can be retrieved and cancelled by its id until it has ended."""
+class ResponseDraft:
+    """A response before its generation has begun."""
 
-    def __init__(self, generations: Sequence[Generation], parsed: ParsedResponseRequest) -> None:
-        super().__init__(generations)
-        (self.generation,) = generations
-        self.person = parsed.person
-        self.reply = self.generation.reply
+    def __init__(self, parsed: ParsedResponseRequest) -> None:
         self.response = _initial_response(parsed.body, parsed.generation_request)
-        self._input = parsed.input
-        self._compacts = parsed.compaction is not None
-        self._encoder = (
+        self.encoder = (
             CompactionEncoder(parsed.compaction)
             if parsed.compaction
             else ResponseEventEncoder(parsed.generation_request.tools)
         )
+
+    def queue(self) -> bytes:
+        """Set the status of a response in the background. Returns the encoded events."""
+        self.response.status = "queued"
+        created = self.encoder.encode_event("response.created", response=self.response.wire())
+        return created + self.encoder.encode_event("response.queued", response=self.response.wire())
+
+    def fail(self, error: ApiError) -> bytes:
+        """End the response. Returns the encoded event."""
+        self.response.status = "failed"
+        self.response.error = ResponseError(message=error.reply.error.message)
+        self.response.store = self.response.background
+        return self.encoder.encode_event("response.failed", response=self.response.wire())
+
+    def cancel(self) -> bytes:
+        """End the response. Returns the encoded event."""
+        self.response.status = "cancelled"
+        return self.encoder.encode_event("response.incomplete", response=self.response.wire())
+
+
+class ResponseRenderer(Renderer):
+    """Renders one generation as a response. It can be retrieved and cancelled by its id until it has ended.
+
+    `draft`: the response as it has begun; None for a new one. `final_items`: the items of the input and of the output
+    when it has ended, from which other responses continue; None where none may. `final_digests`: of the input, see
+    `StoredResponse`.
+    """
+
+    def __init__(
+        self, generations: Sequence[Generation], parsed: ParsedResponseRequest, draft: "ResponseDraft | None" = None
+    ) -> None:
+        super().__init__(generations)
+        (self.generation,) = generations
+        self.person = parsed.person
+        self.reply = self.generation.reply
+        draft = draft or ResponseDraft(parsed)
+        self.response = draft.response
+        self._input = parsed.input
+        self._compacts = parsed.compaction is not None
+        self._encoder = draft.encoder
+        self.final_items: list[JsonObject] | None = None
+        self.final_digests: Mapping[str, str] = {}
         self._ended = asyncio.Event()
-        runtime.active_responses.add(self.response.id, self)
+        if not self.response.background:
+            runtime.active_responses.add(self.response.id, self)
 
     async def render(self) -> ResponseObject:
         try:
@@ -156,7 +205,7 @@ class ResponseRenderer(Renderer):
         self.response.status = "failed"
         self.response.error = ResponseError(message=error.reply.error.message)
         self.response.output = self._encoder.snapshot("incomplete")
-        self.response.store = False
+        self.response.store = self.response.background
         return self._encoder.encode_event("response.failed", response=self.response.wire())
 
     def snapshot(self) -> JsonObject:
@@ -187,6 +236,9 @@ class ResponseRenderer(Renderer):
             self._ended.set()
 
     def _encode_first_events(self) -> bytes:
+        if self.response.status == "queued":
+            self.response.status = "in_progress"
+            return self._encoder.encode_event("response.in_progress", response=self.response.wire())
         response = self.response.wire()
         created = self._encoder.encode_event("response.created", response=response)
         return created + self._encoder.encode_event("response.in_progress", response=response)
@@ -203,14 +255,41 @@ class ResponseRenderer(Renderer):
         self.response.output = self._encoder.output
         self.response.incomplete_details = IncompleteDetails(reason=reason) if reason else None
         self.response.usage = wire_usage(await self.usage())
+        final = _with_final_text(self.response.wire(), self.reply.final_text())
+        # A compaction is made of a transcript of the items, which itself is none of them.
+        input, self.final_digests = (self._input, {}) if self._compacts else input_as_read(self._input, self.generation)
+        if self.generation.questions.are_read:
+            self.final_items = [*input, *final["output"]]
         if self.response.store:
-            response = _with_final_text(self.response.wire(), self.reply.final_text())
-            # A compaction is made of a transcript of the items, which itself is none of them.
-            input, digests = (self._input, {}) if self._compacts else input_as_read(self._input, self.generation)
-            self.response.store = self.generation.questions.are_read and await runtime.responses.save(
-                self.person, response, input, digests
-            )
+            self.response.store = await self._save(final, input)
         return events
+
+    async def _save(self, response: JsonObject, input: list[JsonObject]) -> bool:
+        """Whether the response is stored now. One in the background is stored since its beginning."""
+        if not self.response.background:
+            return self.final_items is not None and await runtime.responses.save(
+                self.person, response, input, self.final_digests
+            )
+        with suppress(StorageFailed):  # the error is in the log already
+            # What plugins may still have changed is not for other responses.
+            known = input if self.final_items is not None else []
+            await runtime.background_store.finish(self.person, response, known, self.final_digests)
+        return True
+
+
+async def unanswered_response(parsed: ParsedResponseRequest) -> bytes:
+    """The events of a response without output, for which nothing runs (`generate: false`, OpenAI docs, "WebSocket
+    mode"). It is stored as any other, so that responses can continue it."""
+    draft = ResponseDraft(parsed)
+    response, encoder = draft.response, draft.encoder
+    wire = response.wire()
+    events = encoder.encode_event("response.created", response=wire)
+    events += encoder.encode_event("response.in_progress", response=wire)
+    response.status = "completed"
+    response.usage = wire_usage(Usage(0, 0, 0))
+    if response.store:
+        response.store = await runtime.responses.save(parsed.person, response.wire(), parsed.input, {})
+    return events + encoder.encode_event("response.completed", response=response.wire())
 
 
 def _initial_response(body: ResponseRequest, request: GenerationRequest) -> ResponseObject:
@@ -223,6 +302,7 @@ def _initial_response(body: ResponseRequest, request: GenerationRequest) -> Resp
     return ResponseObject(
         id=request.id,
         created_at=int(time.time()),
+        background=bool(body.background),
         instructions=body.instructions,
         max_output_tokens=body.max_output_tokens,
         max_tool_calls=body.max_tool_calls,

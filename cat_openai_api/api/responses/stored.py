@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ...conversation.background_store import UNFINISHED
 from ...conversation.response_store import StoredResponse
 from ...domain.people import Person
 from ...errors import ResponseNotFound, invalid
 from ...runtime import runtime
+from .background import cancel_elsewhere
 from .protocol import DeletedResponse, InputItemList, ResponseObject
+from .serving import CANCEL_TIMEOUT
 
 
 async def _load(person: Person, response_id: str) -> StoredResponse:
@@ -20,8 +23,12 @@ async def _load(person: Person, response_id: str) -> StoredResponse:
 
 async def retrieve(person: Person, response_id: str) -> Mapping[str, Any]:
     """The response object. Raises `ResponseNotFound`."""
+    if run := runtime.background_runs.get(person, response_id):
+        return run.snapshot()
     active = runtime.active_responses.get(person, response_id)
-    return active.snapshot() if active else _with_all_fields((await _load(person, response_id)).response)
+    if active:
+        return active.snapshot()
+    return await _with_progress(person, _with_all_fields((await _load(person, response_id)).response))
 
 
 def _with_all_fields(stored: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -35,10 +42,26 @@ def _with_all_fields(stored: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**default, **known, "text": text}
 
 
+async def _with_progress(person: Person, response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A response that another Cat generates has the output that was stored last."""
+    if response["status"] not in UNFINISHED:
+        return response
+    output = await runtime.background_store.load_progress(person, response["id"])
+    return response if output is None else {**response, "status": "in_progress", "output": output}
+
+
 async def delete(person: Person, response_id: str) -> DeletedResponse:
-    """Raises `ResponseNotFound`."""
+    """A response that is still generated ends. Raises `ResponseNotFound`."""
+    stored = await _load(person, response_id)
     if not await runtime.responses.delete(person, response_id):
         raise ResponseNotFound(response_id)
+    if stored.response.get("background"):
+        if run := runtime.background_runs.get(person, response_id):
+            run.is_deleted = True
+            run.cancel()
+        else:
+            await runtime.background_store.request_cancel(response_id)
+        await runtime.background_store.delete_events(person, response_id)
     return DeletedResponse(id=response_id)
 
 
@@ -47,9 +70,18 @@ async def cancel(person: Person, response_id: str) -> Mapping[str, Any]:
 
     Raises `ResponseNotFound`, and `InvalidRequest` for a response that has ended without being cancelled.
     """
+    run = runtime.background_runs.get(person, response_id)
+    if run and run.snapshot()["status"] in UNFINISHED:
+        run.cancel()
+        await run.wait_for_end(CANCEL_TIMEOUT)
+        response = run.snapshot()
+        return {**response, "status": "cancelled"} if response["status"] in UNFINISHED else response
     active = runtime.active_responses.get(person, response_id)
     if active is None:
+        # Also one in the background that has ended and is about to be forgotten: it is stored.
         stored = (await _load(person, response_id)).response
+        if stored["status"] in UNFINISHED:
+            return await cancel_elsewhere(person, stored)
         if stored["status"] == "cancelled":
             return _with_all_fields(stored)
         raise invalid("response_id", f"only an active response can be cancelled; this one is {stored['status']}")

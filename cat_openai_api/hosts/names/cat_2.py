@@ -8,7 +8,7 @@ from .required import Required
 NAMES = (
     Required("errors and the line of each request", "cat", ("log.info", "log.warning", "log.error")),
     Required("API keys", "cat", ("config.API_KEY",)),
-    Required("API keys", "cat.ambient", ("auth",)),
+    Required("API keys and WebSockets", "cat.ambient", ("auth",)),
     Required("routes", "cat.mad_hatter.decorators", ("endpoint.get", "endpoint.post", "endpoint.delete")),
     Required("the client's functions", "cat.mad_hatter.decorators", ("Tool",)),
     Required("the running Cat", "cat.ambient.runtime", ("ccat",)),

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from ...errors import StorageFailed
 from ...wire.json import encode
 from ...wire.off_loop import off_loop
-from ..storage import Collection, Row, Storage
+from ..storage import Collection, Row, Storage, Unchanged
 from .legacy import LegacyEntries, UnreadableEntry, legacy_rows
 from .storage import retry, storage_failures
 
@@ -93,6 +93,8 @@ TRIM = f"""DELETE FROM openai_api_rows WHERE {OF_OWNER} AND key IN (
 
 DELETE = f"DELETE FROM openai_api_rows WHERE {OF_OWNER} AND key = ? AND {LIVE} RETURNING key"
 
+DELETE_CHILDREN = f"DELETE FROM openai_api_rows WHERE {OF_OWNER} AND parent = ?"
+
 DELETE_ALL = "DELETE FROM openai_api_rows WHERE owner = ?"
 
 SWEEP = "DELETE FROM openai_api_rows WHERE expires_at <= ?"
@@ -114,6 +116,11 @@ class Database(ABC):
     def position(self) -> str:
         """The name of its function for the place of one text in another."""
 
+    @property
+    @abstractmethod
+    def is_shared(self) -> bool:
+        """See `Storage.is_shared`."""
+
     @abstractmethod
     async def execute(self, statement: str, *values: Any) -> Sequence[Record]:
         """Execute one statement and commit it; `?` in it stands for a value. Raises what the database raises."""
@@ -134,6 +141,10 @@ class SqlStorage(Storage):
         self._creating = asyncio.Lock()
         self._moving = asyncio.Lock()
         self._unreadable: set[str] = set()
+
+    @property
+    def is_shared(self) -> bool:
+        return self._database.is_shared
 
     async def load(self, collection: Collection, owner: str, key: str) -> Row | None:
         if not _is_storable(key):
@@ -199,6 +210,8 @@ class SqlStorage(Storage):
                 if present and present["version"] == version:
                     break  # The statement was tried again when its connection broke after it was executed.
                 text = await asyncio.to_thread(_changed, present, change)
+                if text is None:
+                    return
                 version, now = _new_version(), time.time()
                 if present is None:
                     statement = _insertion(collection, owner, key, text, version=version, now=now)
@@ -219,6 +232,11 @@ class SqlStorage(Storage):
         with self._failures():
             await self._prepare(owner)
             return bool(await self._execute(DELETE, *_place(collection, owner), key, time.time()))
+
+    async def delete_children(self, collection: Collection, owner: str, parent: str) -> None:
+        with self._failures():
+            await self._prepare(owner)
+            await self._execute(DELETE_CHILDREN, *_place(collection, owner), parent)
 
     async def delete_all(self, owner: str) -> None:
         with self._failures():
@@ -324,9 +342,10 @@ def _encode(value: Any) -> str:
     return encode(value).decode("ascii")
 
 
-def _changed(present: Record | None, change: Callable[[Any], Any]) -> str:
-    """What `change` makes of the row's value, as JSON."""
-    return _encode(change(json.loads(present["value"]) if present and _is_live(present) else None))
+def _changed(present: Record | None, change: Callable[[Any], Any]) -> str | None:
+    """What `change` makes of the row's value, as JSON; None where the row stays as it is."""
+    value = change(json.loads(present["value"]) if present and _is_live(present) else None)
+    return None if isinstance(value, Unchanged) else _encode(value)
 
 
 def _insertions(name: str, owner: str, value: Any) -> list[Statement]:

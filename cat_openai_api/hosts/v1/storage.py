@@ -34,6 +34,10 @@ class SqliteFile(Database):
     def position(self) -> str:
         return "instr"
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     async def execute(self, statement: str, *values: Any) -> Sequence[Record]:
         if self._is_closed:
             return await asyncio.to_thread(self._execute_once, statement, values)

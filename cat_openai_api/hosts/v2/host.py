@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import BaseRoute
 
 from ...domain.conversation import Capability
@@ -34,6 +34,7 @@ from .state import messages_with_state, save_state
 from .store import CatDatabase, LegacyKeyValues
 from .stream_listener import StreamListener, text_of
 from .tools import ClientTools
+from .web_server import accept_websockets
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat import config, log
@@ -66,6 +67,7 @@ class Cat2(Host):
         self._settings = CachedSettings()
         self._providers = ModelProviders()
         self._embedder_setting = EmbedderSetting()
+        self._refuse_websockets = accept_websockets()
 
     async def settings(self) -> "Settings":
         return await self._settings.get()
@@ -75,19 +77,24 @@ class Cat2(Host):
         user with the role of that name.
 
         The middleware accepts a cookie as well, which a browser sends with requests of any site, so the header is
-        required here.
+        required here. It lets WebSockets pass, so those are authenticated here, and get the context that it makes.
         """
         credential = bearer_credential(connection.headers.get("authorization", ""))
         if not credential:
             raise InvalidApiKey("You did not provide an API key. Send it as: Authorization: Bearer <key>.")
-        user = ctx().user or await _user_of(connection, credential)
+        if connection.scope["type"] == "websocket":
+            request: HTTPConnection = _as_request(connection)
+            user = await _authenticate(request)
+        else:
+            request, user = connection, ctx().user
+        user = user or await _user_of(request, credential)
         if user is None:
             raise InvalidApiKey("Incorrect API key provided.")
         key = config.API_KEY
         is_service = key is not None and hmac.compare_digest(credential.encode(), key.encode())
         if access is Access.ADMIN and not (is_service or user.is_admin()):
             raise InsufficientPermissions("Your user may not do this: it needs the role admin.")
-        return Caller(_person(user), is_service, connection)
+        return Caller(_person(user), is_service, request)
 
     def end_user(self, name: str) -> Person:
         return _person(User(id=uuid5(END_USERS, name), name=name, roles=["user"]))
@@ -190,6 +197,7 @@ class Cat2(Host):
         return await self._embedder_setting.embedder()
 
     async def close(self) -> None:
+        self._refuse_websockets()
         self._providers.close()
         await super().close()
 
@@ -271,6 +279,24 @@ async def _instructions(run: Run, agent: Any) -> list[str]:
     if run.format and not isinstance(await _provider(agent), OpenAICompatibleProvider):
         instructions.append(json_instruction(run.format))
     return instructions
+
+
+def _as_request(websocket: HTTPConnection) -> Request:
+    """The handshake of a WebSocket as the request that it is on the wire: what the Cat and its plugins know."""
+    return Request({**websocket.scope, "type": "http", "method": "GET"})
+
+
+async def _authenticate(request: HTTPConnection) -> Any:
+    """The Cat's user, as its `RequestContextMiddleware` finds it, with the same context; None for no valid credential.
+
+    The context is that of the current task, which is one of the WebSocket's.
+    """
+    try:
+        user = await auth(request)
+    except Exception:  # the middleware does the same, whatever an auth handler of a plugin raises
+        user = None
+    set_ctx(Ctx(user=user, request=request))
+    return user
 
 
 async def _provider(agent: Any) -> Any:

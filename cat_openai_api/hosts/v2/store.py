@@ -36,6 +36,10 @@ class CatDatabase(Database):
     def position(self) -> str:
         return "instr" if self.engine.engine_type == "sqlite" else "strpos"
 
+    @property
+    def is_shared(self) -> bool:
+        return bool(self.engine.engine_type != "sqlite")
+
     async def execute(self, statement: str, *values: Any) -> Sequence[Record]:
         return await self.engine.run_querystring(QueryString(statement.replace("?", "{}"), *values))
 
