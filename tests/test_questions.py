@@ -171,6 +171,19 @@ def test_pictures_and_turns_with_calls(
     nothing_leaked(cat, upstream, tag)
 
 
+def test_a_response_in_the_background_is_stored_as_the_hooks_left_its_input(
+    *, cat: Cat, http: httpx.Client, upstream: Upstream, until: Callable[..., None], tag: str, somebody: str
+) -> None:
+    text = script(f"Add: {tag} {ADDRESS}", tag=tag, say=["One ", "two."], delay=0.5)
+    request = {"model": "cheshire-cat", "input": text, "user": somebody, "background": True}
+    path = f"{RESPONSES}/{http.post(RESPONSES, json=request).raise_for_status().json()['id']}"
+    nothing_leaked(cat, upstream, tag)
+    until(lambda: http.get(path, params={"user": somebody}).json()["status"] == "completed", "the response has ended")
+    listed = http.get(f"{path}/input_items", params={"user": somebody}).json()["data"]
+    assert listed[0]["content"][0]["text"].startswith(f"Add: {tag} [an address]")
+    nothing_leaked(cat, upstream, tag)
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_responses_are_stored_and_continued_as_the_hooks_left_them(
     *,

@@ -461,6 +461,11 @@ class TestLeftOut:
         reply = http.post(RESPONSES, json={"model": "cheshire-cat", "input": script(say="ok"), "tools": HOSTED[:2]})
         assert '"left_out_tools":["web_search","web_search_preview"]' in log_line(reply)
 
+    def test_a_response_in_the_background_names_them_at_once(self, http: httpx.Client) -> None:
+        request = {"model": "cheshire-cat", "input": script(say="ok"), "tools": HOSTED[:2], "background": True}
+        reply = http.post(RESPONSES, json=request)
+        assert (reply.status_code, reply.headers[LEFT_OUT]) == (200, "web_search, web_search_preview")
+
     def test_without_them_there_is_no_header(self, http: httpx.Client) -> None:
         reply = http.post(RESPONSES, json={"model": "cheshire-cat", "input": script(say="ok"), "tools": [WEATHER, CRM]})
         assert LEFT_OUT not in reply.headers

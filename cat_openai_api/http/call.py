@@ -1,6 +1,6 @@
 """One call of the API, whichever transport it came by: its caller, settings, end user and limits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
@@ -14,6 +14,9 @@ from ..telemetry.record import RequestRecord
 
 if TYPE_CHECKING:
     from ...settings import Settings
+
+LEFT_OUT_TOOLS = "x-left-out-tools"
+"""The response header that names the client's tools that the LLM is not offered."""
 
 
 def require_compatible_host() -> None:
@@ -66,6 +69,12 @@ class ApiCall:
         admitted = await runtime.admission.admit(person, self.settings, self.bucket, generations)
         self.response_headers.update(admitted.headers)
         return admitted.release
+
+    def add_left_out_tools(self, names: Sequence[str]) -> None:
+        """Name the client's tools that the LLM is not offered, in the log and in a header of the response."""
+        self.record.left_out_tools = names
+        if names:
+            self.response_headers[LEFT_OUT_TOOLS] = ", ".join(names)
 
     async def add_rate_limit_headers(self) -> None:
         """Add the headers for the caller, which a call keeps that ends before its end user is resolved."""

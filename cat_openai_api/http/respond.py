@@ -27,9 +27,6 @@ An error before that event has its own HTTP status. After this time the stream b
 keep-alive comments can be sent while the LLM works.
 """
 
-LEFT_OUT_TOOLS = "x-left-out-tools"
-"""The response header that names the client's tools that the LLM is not offered."""
-
 
 R = TypeVar("R", bound=Renderer)
 
@@ -48,7 +45,7 @@ async def open_renderer(
     downloaded.
     """
     first = requests[0]
-    call.record.left_out_tools = first.tools.left_out
+    call.add_left_out_tools(first.tools.left_out)
     stored = None
     if first.uses_stored_conversation:
         stored = await stack.enter_async_context(runtime.conversations.open(person, first.model))
@@ -87,8 +84,6 @@ async def respond(
     first, settings, record = requests[0], http_request.settings, http_request.record
     record.model = first.model
     record.stream = first.stream
-    if left_out := first.tools.left_out:
-        http_request.response_headers[LEFT_OUT_TOOLS] = ", ".join(left_out)
     async with AsyncExitStack() as stack:
         stack.callback(await http_request.admit(person, len(requests)))
         opening = open_renderer(stack, requests, person, http_request, create_renderer)

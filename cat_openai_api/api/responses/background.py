@@ -86,6 +86,7 @@ class BackgroundResponse:
         Raises what `ApiRequest.admit` and `BackgroundRuns.add` raise, and `StorageFailed`.
         """
         queued = self._draft.response.wire()
+        self._call.add_left_out_tools(self._parsed.generation_request.tools.left_out)
         async with AsyncExitStack() as stack:
             stack.callback(await self._call.admit(self.person))
             runtime.background_runs.add(self)
