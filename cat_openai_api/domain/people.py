@@ -30,10 +30,12 @@ class Person:
 class Caller:
     """An authenticated caller.
 
-    `is_service`: the caller has the Cat's API key, so it sends requests on behalf of its end users. `context`: the
-    host's own object for the connection, opaque to everything else.
+    `is_service`: the caller has the Cat's API key, or a key of this API for a service, so it sends requests on behalf
+    of its end users. `context`: the host's own object for the connection, opaque to everything else. `key_id`: of the
+    key of this API that the caller has; empty for all other credentials.
     """
 
     person: Person
     is_service: bool
     context: object = field(default=None, compare=False, repr=False)
+    key_id: str = ""

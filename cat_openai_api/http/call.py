@@ -42,13 +42,15 @@ class ApiCall:
     async def authenticate(self, access: Access) -> None:
         """Set `caller` and `settings`. Raises `InvalidApiKey` or `InsufficientPermissions`."""
         self._caller = await runtime.host.authenticate(self.connection, access)
+        self.record.key_id = self._caller.key_id
         self.settings = await runtime.host.settings()
         self.record.debug = self.settings.debug_mode
         runtime.metrics.apply(self.settings)
 
     def end_user(self, name: str | None) -> Person:
-        """See `resolve_end_user`."""
-        return resolve_end_user(self.caller, name, self.connection.headers, self.settings, runtime.host)
+        """See `resolve_end_user`. The call's record gets the person."""
+        self.record.person = resolve_end_user(self.caller, name, self.connection.headers, self.settings, runtime.host)
+        return self.record.person
 
     async def admit(self, person: Person, generations: int = 1) -> Callable[[], None]:
         """Admit the call for `person`, see `Admission.admit`.
