@@ -1,6 +1,7 @@
 """The plugin's settings, one definition for both Cats' panels: names, defaults, ranges and help texts."""
 
 import re
+from collections.abc import Collection
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -194,6 +196,8 @@ class Settings(BaseModel):
         "stored in the Cat's memory.",
     )
 
+    _models: frozenset[str] | None = PrivateAttr(None)
+
     model_config = ConfigDict(title="OpenAI API", protected_namespaces=())
 
     @field_validator("model_aliases")
@@ -240,6 +244,18 @@ class Settings(BaseModel):
                 field["type"] = ["string", "boolean"]
                 field["oneOf"] = [{"const": True, "title": "on"}, {"const": False, "title": "off"}]
         return schema
+
+    def for_key(self, models: Collection[str] | None, rate_limit_per_minute: int | None) -> "Settings":
+        """These settings for requests with a key of this API that may use these models only, and has a rate limit of
+        its own. None: as the settings say."""
+        limited = {} if rate_limit_per_minute is None else {"rate_limit_per_minute": rate_limit_per_minute}
+        settings = self.model_copy(update=limited)
+        settings._models = None if models is None else frozenset(models)
+        return settings
+
+    def allows_model(self, model: str) -> bool:
+        """Whether the caller may use the model of that id. Another one does not exist for the caller."""
+        return self._models is None or model in self._models
 
     def streams_live(self, *, has_reply_hooks: bool) -> bool:
         """Whether a stream sends the reply as the LLM produces it.

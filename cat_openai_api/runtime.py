@@ -9,6 +9,9 @@ from contextlib import suppress
 from contextvars import Context
 
 from .access.admission import Admission
+from .access.authentication import Authentication
+from .access.exposure import log_key_warning
+from .access.keys import KeyStore
 from .conversation.history import ConversationStore
 from .conversation.response_store import ActiveResponses, ResponseStore
 from .conversation.sealing import Sealing
@@ -28,6 +31,8 @@ class Runtime:
         self.host = host
         self.vocabulary = Vocabulary()
         self.admission = Admission(host)
+        self.keys = KeyStore(host)
+        self.authentication = Authentication(host, self.keys)
         self.metrics = Metrics(host)
         self.route_clashes = RouteClashes(host)
         self.conversations = ConversationStore(host)
@@ -47,7 +52,8 @@ class Runtime:
 
     def _start_tasks(self) -> None:
         if not self._closed:
-            self._tasks = [asyncio.create_task(self._close_with_loop()), asyncio.create_task(self._sweep_storage())]
+            coroutines = (self._close_with_loop(), self._sweep_storage(), log_key_warning(self.host))
+            self._tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
 
     async def _sweep_storage(self) -> None:
         """Now and from time to time: rows expire also of people who never return."""
@@ -72,7 +78,7 @@ class Runtime:
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        for part in (self.admission, self.metrics, self.route_clashes, self.host):
+        for part in (self.admission, self.keys, self.metrics, self.route_clashes, self.host):
             try:
                 await part.close()
             except Exception:  # noqa: PERF203  of a library: the other parts are closed all the same

@@ -1,5 +1,6 @@
 """The collections of stored rows, with their bounds for each person."""
 
+from ..wire.models import MAX_NAME_LENGTH
 from .storage import Collection
 
 DAY = 24 * 60 * 60
@@ -22,3 +23,19 @@ NOBODY = ""
 
 STATES = Collection("states", lifetime=DAY, max_rows=64, max_bytes=1_000_000)
 """A row for each turn of a conversation, by its transcript key: what the Cat needs beside the messages."""
+
+NOBODY = "openai-api " + "-" * MAX_NAME_LENGTH
+"""The owner of rows that belong to no person. It is longer than any name of an end user, so no end user is this owner:
+on Cheshire Cat 1.9 a person's key is the name."""
+
+KEYS = Collection("keys")
+"""Owned by `NOBODY`: a row for each key of this API, by its id."""
+
+KEY_CHANGES = Collection("key_changes")
+"""Owned by `NOBODY`: one row, whose version is another one after each change of a key."""
+
+KEY_USES = Collection("key_uses")
+"""Owned by `NOBODY`: a row for each key, by its id: when it was used last."""
+
+TOKENS_OF_KEYS = Collection("tokens_of_keys", lifetime=2 * DAY)
+"""Owned by `NOBODY`: a row for each key and day: the tokens that it has used."""

@@ -134,6 +134,9 @@ class Host(ABC):
     embedder_setting: ClassVar[str]
     """Where in the Cat the embedder is chosen, for error messages."""
 
+    is_open_without_key: ClassVar[bool] = False
+    """Whether a Cat without an API key lets everybody do everything."""
+
     storage: Storage
     """Rows that survive a restart of the Cat."""
 
@@ -149,8 +152,17 @@ class Host(ABC):
         """The caller of a request or a WebSocket. Raises `InvalidApiKey` or `InsufficientPermissions`."""
 
     @abstractmethod
+    def api_key(self) -> str | None:
+        """The Cat's own API key, which opens everything; None where it has none."""
+
+    @abstractmethod
     def end_user(self, name: str) -> Person:
         """The end user that a service calls `name`, which may be any text. One name is always the same person."""
+
+    @abstractmethod
+    def key_holder(self, key_id: str) -> Person:
+        """The holder of a key that is for no end user, whose `name` is `key_holder_name`. No end user is that person
+        as long as none has a name that `is_key_holder_name`."""
 
     @abstractmethod
     def models(self) -> Sequence[str]:
