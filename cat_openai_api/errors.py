@@ -181,17 +181,18 @@ class RateLimitExceeded(ApiError):
 
 
 class InsufficientQuota(ApiError):
-    """The budget of a key is used up. `seconds`: until it makes sense to try again.
+    """The budget of a key is used up. `seconds`: until it makes sense to try again; `is_final`: in the next day.
 
-    Type and code are OpenAI's (OpenAI docs, "Error codes"). `x-should-retry` keeps OpenAI's SDKs from trying again.
+    Type and code are OpenAI's (OpenAI docs, "Error codes"). OpenAI's SDKs try again where `x-should-retry` is true.
     """
 
     status = 429
     type = "insufficient_quota"
     code = "insufficient_quota"
 
-    def __init__(self, message: str, seconds: int) -> None:
-        super().__init__(message, headers={"Retry-After": str(seconds), "x-should-retry": "false"})
+    def __init__(self, message: str, seconds: int, *, is_final: bool) -> None:
+        should_retry = "false" if is_final else "true"
+        super().__init__(message, headers={"Retry-After": str(seconds), "x-should-retry": should_retry})
 
 
 class HostIncompatible(ApiError):

@@ -43,8 +43,14 @@ WAIT_INTERVAL = 0.1
 MAX_WAITING = 100
 """Requests of one key that wait so."""
 
-MAX_FIRST_ESTIMATE = 1000
-"""Tokens that are reserved at most for a request of a key of which no request has ended yet."""
+FIRST_ESTIMATE = 1000
+"""Tokens that are reserved for a request of a key of which no request has ended yet."""
+
+BYTES_PER_TOKEN = 4
+"""Of a request, about."""
+
+MAX_PROMPT_ESTIMATE = 100_000
+"""Tokens that are reserved at most for the size of a request: most of a large one is images."""
 
 MAX_ESTIMATES = MAX_DAYS = 2000
 """Keys, and days of keys, of which this Cat remembers something. What is not written yet is never forgotten."""
@@ -127,7 +133,8 @@ class Budgets:
             return Charge(lambda tokens: self._add(key, row, tokens, 0))
         if self._day(row).used >= key.tokens_per_day:
             raise _used_up(key)
-        estimate = self._estimates.get(key.id) or max(1, min(size // 4, MAX_FIRST_ESTIMATE))
+        prompt = min(size // BYTES_PER_TOKEN, MAX_PROMPT_ESTIMATE)
+        estimate = max(prompt, self._estimates.get(key.id, FIRST_ESTIMATE))
         outcome = await self._reserve(key, row, key.tokens_per_day, estimate)
         if outcome.is_reserved:
             return Charge(lambda tokens: self._add(key, row, tokens, -estimate))
@@ -163,11 +170,11 @@ class Budgets:
     async def tokens_today(self, key_ids: Sequence[str]) -> Mapping[str, int]:
         """The tokens that each of the keys has used today. Raises `StorageFailed`."""
         rows_of_keys = {key_id: _row_key(key_id, time.time()) for key_id in key_ids}
+        for row in rows_of_keys.values():
+            if row in self._days and not self._days[row].is_idle():
+                await self._write(row)
         rows = await self._host.storage.load_many(TOKENS_OF_KEYS, NOBODY, [*rows_of_keys.values()])
-        return {
-            key_id: (rows[row].value["used"] if row in rows else 0) + self._day(row).pending.used
-            for key_id, row in rows_of_keys.items()
-        }
+        return {key_id: rows[row].value["used"] if row in rows else 0 for key_id, row in rows_of_keys.items()}
 
     async def close(self) -> None:
         """Write what is counted by now. What is counted after it is written at once."""
@@ -233,6 +240,8 @@ class Budgets:
         outcome = _Outcome(0, is_reserved=False)
         async with day.lock:
             change, day.pending = day.pending, _Change()
+            if change == _Change() and not estimate:
+                return outcome
 
             def write(stored: _Tokens | None) -> _Tokens:
                 nonlocal outcome
@@ -293,6 +302,7 @@ def _used_up(key: ApiKey) -> InsufficientQuota:
         f"This key's {key.tokens_per_day} tokens for today are used up. The next day begins at {end}, "
         f"in {seconds} seconds.",
         seconds,
+        is_final=True,
     )
 
 
@@ -300,5 +310,6 @@ def _reserved(key: ApiKey) -> InsufficientQuota:
     return InsufficientQuota(
         f"The rest of this key's {key.tokens_per_day} tokens for today is reserved for requests under way. Try again "
         "when they have ended.",
-        1,
+        seconds=1,
+        is_final=False,
     )

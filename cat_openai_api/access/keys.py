@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -40,8 +40,9 @@ REFRESH_INTERVAL = 0.5
 MAX_AGE = 1.0
 """Seconds after which keys that were not refreshed, because none was used, are refreshed before one is."""
 
-MISS_AGE = 0.2
-"""Seconds after which a key that is not known is looked for in the storage: another Cat may just have made it."""
+MISS_INTERVAL = 0.1
+"""Seconds between two looks into the storage for keys that are not known: another Cat may just have made them. All
+requests that wait share one look."""
 
 REFRESH_TIMEOUT = 1.0
 """Seconds that a request waits for the storage."""
@@ -69,13 +70,14 @@ class KeyStore:
         self._has_loaded = False
         self._is_failing = False
         self._read_at = self._loaded_at = self._next_attempt = float("-inf")
-        self._used_at = self._refresh_until = float("-inf")
+        self._used_at = self._looked_at = self._refresh_until = float("-inf")
         self._lock = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._refresher: asyncio.Task[None] | None = None
         self._uses: dict[str, int] = {}
         self._written_uses: dict[str, float] = {}
-        self._writing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     async def find(self, value: str) -> ApiKey | None:
@@ -91,8 +93,8 @@ class KeyStore:
         if self._age() > MAX_AGE:
             await self._refresh()
         key = self._match(key_id, digest)
-        if key is None and self._age() > MISS_AGE:
-            await self._refresh()
+        if key is None:
+            await self._refresh_after_miss()
             key = self._match(key_id, digest)
         if not self._has_loaded:
             raise StorageFailed
@@ -103,9 +105,7 @@ class KeyStore:
         self._uses[key.id] = int(time.time())
         if time.monotonic() - self._written_uses.get(key.id, float("-inf")) > USE_INTERVAL:
             self._written_uses[key.id] = time.monotonic()
-            task = detached(self._write_use(key.id))
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+            self._start(self._write_use(key.id))
 
     async def create(self, key: ApiKey) -> tuple[ApiKey, str]:
         """Store a new key with what is given in `key` but its id and digest. Returns it, and its value.
@@ -187,11 +187,17 @@ class KeyStore:
         return {key_id: used_at for key_id, used_at in uses.items() if used_at}
 
     async def close(self) -> None:
+        """What is being written is written."""
         self._is_closed = True
-        tasks = [task for task in (self._refresher, self._refreshing) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, *self._writing, return_exceptions=True)
+        if self._refresher:
+            self._refresher.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = detached(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _match(self, key_id: str, digest: str) -> ApiKey | None:
         key = self._keys.get(key_id)
@@ -205,7 +211,7 @@ class KeyStore:
 
     def _keep_fresh(self) -> None:
         if not self._is_closed and (self._refresher is None or self._refresher.done()):
-            self._refresher = detached(self._refresh_while_used())
+            self._refresher = self._start(self._refresh_while_used())
 
     async def _refresh_while_used(self) -> None:
         while self._keys and time.monotonic() - self._used_at < IDLE_SECONDS:
@@ -218,10 +224,24 @@ class KeyStore:
         if self._is_closed and self._has_loaded:
             return
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = detached(self._try_to_read())
+            self._refreshing = self._start(self._try_to_read())
             self._refresh_until = time.monotonic() + REFRESH_TIMEOUT
         # A storage that is locked is not waited for by each request anew.
         await asyncio.wait([self._refreshing], timeout=max(0.0, self._refresh_until - time.monotonic()))
+
+    async def _refresh_after_miss(self) -> None:
+        """Wait for a look into the storage that begins from now on."""
+        if time.monotonic() < self._next_attempt or self._is_closed:
+            return
+        if self._looking is None or self._looking.done():
+            self._looking = self._start(self._look())
+        await asyncio.wait([self._looking], timeout=REFRESH_TIMEOUT)
+
+    async def _look(self) -> None:
+        """All requests that have come by the time of the look share it."""
+        await asyncio.sleep(max(0.0, self._looked_at + MISS_INTERVAL - time.monotonic()))
+        self._looking, self._looked_at = None, time.monotonic()
+        await self._try_to_read()
 
     async def _try_to_read(self) -> None:
         async with self._lock:
