@@ -95,7 +95,8 @@ class Settings(BaseModel):
         ge=0,
         le=1000,
         title="Rate limit per minute",
-        description="Requests that each end user may send within 60 seconds; embeddings are counted separately. "
+        description="Requests that each end user may send within 60 seconds, unless a key has a limit of its own; "
+        "embeddings are counted separately. "
         "0 to 1000; 0 means no limit.",
     )
     max_tokens: int = Field(
@@ -187,7 +188,8 @@ class Settings(BaseModel):
         max_length=1000,
         title="End user headers",
         description="Request headers that name the end user where the fields user and safety_identifier are missing; "
-        "the first header that is present is used. Only with the Cat's API key. Empty: no header is used.",
+        "the first header that is present is used. Only with the Cat's API key, or a key for a service. Empty: no "
+        "header is used.",
     )
     skip_background_tasks: bool = Field(
         True,

@@ -138,7 +138,7 @@ class CreatedKey(KeyObject):
 
 
 class KeyList(WireReply):
-    """`warning`: what is wrong with the Cat's own key, if anything."""
+    """`warning`: what is wrong with the Cat's own API key, as a sentence; null if nothing is."""
 
     object: Literal["list"] = "list"
     data: list[KeyObject]
@@ -147,8 +147,25 @@ class KeyList(WireReply):
     has_more: bool
     warning: str | None
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "object": "list",
+                "data": [EXAMPLE],
+                "first_id": EXAMPLE["id"],
+                "last_id": EXAMPLE["id"],
+                "has_more": False,
+                "warning": None,
+            }
+        }
+    )
+
 
 class DeletedKey(WireReply):
     id: str
     object: Literal["api_key.deleted"] = "api_key.deleted"
     deleted: Literal[True] = True
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"id": EXAMPLE["id"], "object": "api_key.deleted", "deleted": True}}
+    )

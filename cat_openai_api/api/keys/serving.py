@@ -63,12 +63,13 @@ async def list_keys(*, limit: int, order: Literal["asc", "desc"], after: str | N
             raise invalid("after", f"there is no key with the id '{after[:100]}'")
         keys = keys[ids.index(after) + 1 :]
     page = await _objects(keys[:limit])
+    warning = await key_warning(runtime.host)
     return KeyList(
         data=page,
         first_id=page[0].id if page else None,
         last_id=page[-1].id if page else None,
         has_more=len(keys) > limit,
-        warning=await key_warning(runtime.host),
+        warning=warning and f"{warning[0].upper()}{warning[1:]}.",
     )
 
 
