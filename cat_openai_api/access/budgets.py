@@ -4,7 +4,7 @@ A day is one of UTC. What a request uses is only known at its end, so a request 
 estimate when it begins, and the reservation is replaced by what was used. Both are in one row of the storage that is
 changed by compare-and-swap. A request is let in while what was used and what is reserved are below the budget, so at
 most one request exceeds it, however many there are at the same time. Where the reservations alone stand in the way, a
-request waits for their ends.
+request waits for their ends. Far from the line a request does not wait for the storage.
 
 Tokens of keys without a budget are written behind the requests. While the storage fails, each Cat counts for itself and
 writes later.
@@ -52,6 +52,13 @@ BYTES_PER_TOKEN = 4
 MAX_PROMPT_ESTIMATE = 100_000
 """Tokens that are reserved at most for the size of a request: most of a large one is images."""
 
+FAR_REQUESTS = 200
+FAR_PART = 0.2
+"""A request does not wait for the storage while so many requests like it, and this part of the budget, are left."""
+
+FRESH_SECONDS = 1.0
+"""So long ago this Cat must have looked into the storage for that."""
+
 MAX_ESTIMATES = MAX_DAYS = 2000
 """Keys, and days of keys, of which this Cat remembers something. What is not written yet is never forgotten."""
 
@@ -84,12 +91,19 @@ class _Change:
 
 @dataclass
 class _Day:
-    """What this Cat knows of a row. `used`: tokens in it when it was written last. `lock`: held while it is written."""
+    """What this Cat knows of a row. `used`, `reserved`: tokens in it when it was written last, at `written_at` by
+    `time.monotonic`. `lock`: held while it is written."""
 
     used: int = 0
+    reserved: int = 0
+    written_at: float = float("-inf")
     pending: _Change = field(default_factory=_Change)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     writer: "asyncio.Task[None] | None" = None
+
+    def left_of(self, budget: int) -> int:
+        """Tokens that are neither used nor reserved, as far as this Cat knows."""
+        return budget - self.used - self.reserved - self.pending.used - self.pending.reserved
 
     def is_idle(self) -> bool:
         return self.pending == _Change() and not self.lock.locked()
@@ -97,9 +111,10 @@ class _Day:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Of an attempt to reserve. `used`: tokens of the requests that have ended."""
+    """Of an attempt to reserve. `used`: tokens of the requests that have ended. `reserved`: of all others."""
 
     used: int
+    reserved: int
     is_reserved: bool
 
 
@@ -131,10 +146,15 @@ class Budgets:
         row = _row_key(key.id, time.time())
         if key.tokens_per_day is None:
             return Charge(lambda tokens: self._add(key, row, tokens, 0))
-        if self._day(row).used >= key.tokens_per_day:
+        day = self._day(row)
+        if day.used >= key.tokens_per_day:
             raise _used_up(key)
         prompt = min(size // BYTES_PER_TOKEN, MAX_PROMPT_ESTIMATE)
         estimate = max(prompt, self._estimates.get(key.id, FIRST_ESTIMATE))
+        is_far = day.left_of(key.tokens_per_day) >= max(FAR_PART * key.tokens_per_day, FAR_REQUESTS * estimate)
+        if is_far and time.monotonic() - day.written_at < FRESH_SECONDS:
+            self._add(key, row, 0, estimate)
+            return Charge(lambda tokens: self._add(key, row, tokens, -estimate))
         outcome = await self._reserve(key, row, key.tokens_per_day, estimate)
         if outcome.is_reserved:
             return Charge(lambda tokens: self._add(key, row, tokens, -estimate))
@@ -202,7 +222,7 @@ class Budgets:
         used = day.used + day.pending.used
         if used < budget:
             day.pending.reserved += estimate
-        return _Outcome(used, used < budget)
+        return _Outcome(used, 0, used < budget)
 
     def _take_back(self, done: "asyncio.Future[_Outcome]", key: ApiKey, row: str, estimate: int) -> None:
         if not done.cancelled() and done.exception() is None and done.result().is_reserved:
@@ -237,7 +257,7 @@ class Budgets:
         Raises `StorageFailed`: then it stays pending.
         """
         day = self._day(row)
-        outcome = _Outcome(0, is_reserved=False)
+        outcome = _Outcome(0, 0, is_reserved=False)
         async with day.lock:
             change, day.pending = day.pending, _Change()
             if change == _Change() and not estimate:
@@ -247,7 +267,8 @@ class Budgets:
                 nonlocal outcome
                 tokens = _added(_current(stored), self._cat, change.used, change.reserved)
                 reserved = sum(entry["tokens"] for entry in tokens["reserved"].values())
-                outcome = _Outcome(tokens["used"], tokens["used"] + reserved < budget)
+                is_reserved = tokens["used"] + reserved < budget
+                outcome = _Outcome(tokens["used"], reserved + estimate * is_reserved, is_reserved)
                 return _added(tokens, self._cat, 0, estimate) if outcome.is_reserved else tokens
 
             try:
@@ -256,7 +277,7 @@ class Budgets:
                 day.pending.used += change.used
                 day.pending.reserved += change.reserved
                 raise
-            day.used = max(outcome.used, day.used)
+            day.used, day.reserved, day.written_at = outcome.used, outcome.reserved, time.monotonic()
         if change != _Change():
             self._settled.set()
         return outcome

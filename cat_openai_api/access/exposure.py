@@ -37,7 +37,7 @@ async def log_key_warning(host: Host) -> None:
         addresses = await asyncio.to_thread(_listening_addresses)
         if addresses or addresses is None:
             if warning := _warning(host, addresses):
-                host.log_error(f"OpenAI API: {warning}")
+                host.log_warning(f"OpenAI API: {warning}")
             return
         await asyncio.sleep(CHECK_INTERVAL)
 
