@@ -1,6 +1,7 @@
 """The plugin's settings, one definition for both Cats' panels: names, defaults, ranges and help texts."""
 
 import re
+from collections.abc import Collection
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -93,7 +95,8 @@ class Settings(BaseModel):
         ge=0,
         le=1000,
         title="Rate limit per minute",
-        description="Requests that each end user may send within 60 seconds; embeddings are counted separately. "
+        description="Requests that each end user may send within 60 seconds, unless a key has a limit of its own; "
+        "embeddings are counted separately. "
         "0 to 1000; 0 means no limit.",
     )
     max_tokens: int = Field(
@@ -185,7 +188,8 @@ class Settings(BaseModel):
         max_length=1000,
         title="End user headers",
         description="Request headers that name the end user where the fields user and safety_identifier are missing; "
-        "the first header that is present is used. Only with the Cat's API key. Empty: no header is used.",
+        "the first header that is present is used. Only with the Cat's API key, or a key for a service. Empty: no "
+        "header is used.",
     )
     skip_background_tasks: bool = Field(
         True,
@@ -193,6 +197,8 @@ class Settings(BaseModel):
         description="Requests that chat front ends send on their own (for titles, tags, follow-up questions) are not "
         "stored in the Cat's memory.",
     )
+
+    _models: frozenset[str] | None = PrivateAttr(None)
 
     model_config = ConfigDict(title="OpenAI API", protected_namespaces=())
 
@@ -240,6 +246,18 @@ class Settings(BaseModel):
                 field["type"] = ["string", "boolean"]
                 field["oneOf"] = [{"const": True, "title": "on"}, {"const": False, "title": "off"}]
         return schema
+
+    def for_key(self, models: Collection[str] | None, rate_limit_per_minute: int | None) -> "Settings":
+        """These settings for requests with a key of this API that may use these models only, and has a rate limit of
+        its own. None: as the settings say."""
+        limited = {} if rate_limit_per_minute is None else {"rate_limit_per_minute": rate_limit_per_minute}
+        settings = self.model_copy(update=limited)
+        settings._models = None if models is None else frozenset(models)
+        return settings
+
+    def allows_model(self, model: str) -> bool:
+        """Whether the caller may use the model of that id. Another one does not exist for the caller."""
+        return self._models is None or model in self._models
 
     def streams_live(self, *, has_reply_hooks: bool) -> bool:
         """Whether a stream sends the reply as the LLM produces it.

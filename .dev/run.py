@@ -33,6 +33,9 @@ CORE_SETTINGS = "core__config__core"
 PROVIDER_SETTINGS = "core__model_providers__openai_compatible"
 NO_EMBEDDER = "default:default"
 DEMO_EMBEDDER = f"openai_compatible:{demo_llm.EMBEDDER}"
+DEFAULT_KEY = "meow"
+"""The API key of a fresh Cat."""
+
 START_SECONDS = 120
 STOP_SECONDS = 3
 POLL_SECONDS = 0.2
@@ -62,6 +65,8 @@ class Cat(ABC):
     log: ClassVar[Path]
     page: ClassVar[tuple[str, str]]
     """Name and path of the Cat's own page to print."""
+    listens_everywhere: ClassVar[bool]
+    """Whether other machines can reach it."""
 
     def __init__(self, port: int, api_key: str) -> None:
         self.port = port
@@ -92,6 +97,7 @@ class Cat2(Cat):
     home = cat_home.ROOT / ".cat" / "home"
     log = cat_home.ROOT / ".cat" / "cat.log"
     page = ("UI", "")
+    listens_everywhere = True
 
     def prepare(self) -> None:
         if "tests" in self.home.parts:
@@ -284,6 +290,12 @@ def welcome(cat: Cat, model: str, llm: LLM) -> str:
         *("-H", f"Authorization: Bearer {cat.api_key}", "-H", "Content-Type: application/json"),
         *("-d", json.dumps(body)),
     ]
+    warning = ""
+    if cat.listens_everywhere and cat.api_key == DEFAULT_KEY:
+        warning = f"""
+Everybody knows the key {DEFAULT_KEY}, and the Cat listens on all addresses of this machine.
+On a network that you share, set another one: CCAT_API_KEY=… make run
+"""
     return f"""
 The Cheshire Cat is here.
 
@@ -295,7 +307,7 @@ The Cheshire Cat is here.
   Log              {cat.log.relative_to(cat_home.ROOT)}
 
 {shlex.join(curl)}
-
+{warning}
 Press Ctrl-C to stop"""
 
 
@@ -350,7 +362,7 @@ def main(kind: type[Cat]) -> int:
     # Requests to this machine must not go through a proxy of the environment.
     os.environ["no_proxy"] = ",".join(filter(None, (getproxies().get("no"), "localhost", "127.0.0.1")))
     verbose = os.environ.get("VERBOSE", "0") not in ("", "0")
-    cat = kind(arguments.port, os.environ.get("CCAT_API_KEY") or "meow")
+    cat = kind(arguments.port, os.environ.get("CCAT_API_KEY") or DEFAULT_KEY)
     try:
         asyncio.run(run_until_signal(cat, verbose))
     except CatError as error:

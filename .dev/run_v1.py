@@ -20,6 +20,7 @@ class Cat1(run.Cat):
     home = cat_home.ROOT / ".cat" / "home-v1"
     log = cat_home.ROOT / ".cat" / "cat-v1.log"
     page = ("API", "/docs")
+    listens_everywhere = False
 
     def prepare(self) -> None:
         cat_home.prepare_v1(self.home, Path(os.environ["CAT_CORE"]))

@@ -102,10 +102,8 @@ class ModelNotFound(ApiError):
 
     def __init__(self, model: str, available: Sequence[str], problem: str = "does not exist") -> None:
         shortened = model if len(model) <= 100 else model[:100] + "…"
-        super().__init__(
-            f"The model `{shortened}` {problem}. Models of this Cat: {', '.join(available)}.",
-            param="model",
-        )
+        others = f"Models of this Cat: {', '.join(available)}." if available else "There is none that you may use here."
+        super().__init__(f"The model `{shortened}` {problem}. {others}", param="model")
 
 
 class EmbeddingsOff(ApiError):
@@ -143,6 +141,14 @@ class NotFound(ApiError):
 
     def __init__(self, method: str, path: str) -> None:
         super().__init__(f"Invalid URL ({method[:20]} {path[:200]}): this API has no such path.")
+
+
+class KeyNotFound(ApiError):
+    status = 404
+    code = "key_not_found"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"The key '{key_id[:100]}' does not exist.")
 
 
 class MethodNotAllowed(ApiError):
@@ -190,6 +196,21 @@ class ConnectionTooOld(ApiError):
 
     def __init__(self, minutes: int) -> None:
         super().__init__(f"The WebSocket was open for {minutes} minutes, which is the limit. Open a new one to go on.")
+
+
+class InsufficientQuota(ApiError):
+    """The budget of a key is used up. `seconds`: until it makes sense to try again; `is_final`: in the next day.
+
+    Type and code are OpenAI's (OpenAI docs, "Error codes"). OpenAI's SDKs try again where `x-should-retry` is true.
+    """
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+    def __init__(self, message: str, seconds: int, *, is_final: bool) -> None:
+        should_retry = "false" if is_final else "true"
+        super().__init__(message, headers={"Retry-After": str(seconds), "x-should-retry": should_retry})
 
 
 class HostIncompatible(ApiError):
@@ -335,6 +356,8 @@ def _validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> Invalid
     param = param.lstrip(".")
     if error["type"] in {"missing", "union_tag_not_found"}:
         return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    if error["type"] == "extra_forbidden":
+        return invalid(param, "there is no such field; leave it out", "unsupported_parameter")
     code = "unsupported_parameter" if error["type"] == "unsupported_parameter" else "invalid_value"
     # Pydantic adds the prefix to messages of ValueErrors. A message may quote the request, so it can be long.
     message = error["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]

@@ -9,7 +9,10 @@ from contextlib import suppress
 from contextvars import Context
 
 from .access.admission import Admission
+from .access.authentication import Authentication
 from .access.connections import Connections
+from .access.exposure import log_key_warning
+from .access.keys import KeyStore
 from .conversation.background_runs import BackgroundRuns
 from .conversation.background_store import BackgroundStore
 from .conversation.history import ConversationStore
@@ -32,6 +35,8 @@ class Runtime:
         self.vocabulary = Vocabulary()
         self.admission = Admission(host)
         self.connections = Connections()
+        self.keys = KeyStore(host)
+        self.authentication = Authentication(host, self.keys)
         self.metrics = Metrics(host)
         self.route_clashes = RouteClashes(host)
         self.conversations = ConversationStore(host)
@@ -53,8 +58,13 @@ class Runtime:
 
     def _start_tasks(self) -> None:
         if not self._closed:
-            loops = (self._close_with_loop(), self._sweep_storage(), self.background_runs.watch())
-            self._tasks = [asyncio.create_task(loop) for loop in loops]
+            coroutines = (
+                self._close_with_loop(),
+                self._sweep_storage(),
+                self.background_runs.watch(),
+                log_key_warning(self.host),
+            )
+            self._tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
 
     async def _sweep_storage(self) -> None:
         """Now and from time to time: rows expire also of people who never return."""
@@ -83,6 +93,7 @@ class Runtime:
             self.connections,
             self.background_runs,
             self.admission,
+            self.keys,
             self.metrics,
             self.route_clashes,
             self.host,

@@ -123,15 +123,34 @@ def test_health_needs_no_key_and_is_the_same_with_one(cat: Cat) -> None:
     assert KEY not in json.dumps(without)
 
 
-def test_a_jwt_is_accepted_on_every_route_but_metrics(cat: Cat, tag: str) -> None:
+def is_for_admins(path: str) -> bool:
+    return path.startswith(("/custom/metrics", "/custom/keys"))
+
+
+def test_a_jwt_is_accepted_on_every_route_but_those_for_admins(cat: Cat, tag: str) -> None:
     headers = {"Authorization": f"Bearer {cat.token('alice')}"}
     for method, path in routes(cat):
         reply = ask(cat, method, path, tag, headers=headers)
-        if path == "/custom/metrics":
+        if is_for_admins(path):
             assert reply.status_code == 403
         else:
             is_of_a_response = "{response_id}" in path
             assert reply.status_code == (404 if is_of_a_response else 200), (path, reply.text)
+
+
+def test_a_key_of_this_api_opens_what_a_jwt_opens_until_it_is_disabled(cat: Cat, upstream: Upstream, tag: str) -> None:
+    jwt_headers = {"Authorization": f"Bearer {cat.token('alice')}"}
+    for kind in ({}, {"service": True}, {"end_user": "alice"}):
+        made = cat.http.post("/custom/keys", json={"name": "x", **kind}).raise_for_status().json()
+        headers = {"Authorization": f"Bearer {made['value']}"}
+        for method, path in routes(cat):
+            reply, expected = (ask(cat, method, path, tag, headers=each) for each in (headers, jwt_headers))
+            assert reply.status_code == expected.status_code, (path, reply.text)
+        cat.http.post(f"/custom/keys/{made['id']}", json={"enabled": False}).raise_for_status()
+        asked = len(upstream.requests(tag))
+        for method, path in routes(cat):
+            assert ask(cat, method, path, tag, headers=headers).status_code == 401, path
+        assert len(upstream.requests(tag)) == asked
 
 
 def test_a_jwt_gives_no_access_to_another_users_conversation(cat: Cat, tag: str) -> None:

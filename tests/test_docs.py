@@ -10,6 +10,7 @@ from bridge.cat_openai_api import errors
 from bridge.cat_openai_api.api.chat.protocol import ChatCompletionRequest
 from bridge.cat_openai_api.api.completions.protocol import CompletionRequest
 from bridge.cat_openai_api.api.embeddings.protocol import EmbeddingsRequest
+from bridge.cat_openai_api.api.keys.protocol import ChangeKeyRequest, CreateKeyRequest
 from bridge.cat_openai_api.api.responses.protocol import ITEM_TYPES, ResponseRequest
 from bridge.settings import Settings
 from host import ROOT, Cat
@@ -118,6 +119,11 @@ def test_the_fields_of_a_request(page: str) -> None:
     assert fields <= in_table | refused, f"{page} lacks fields of the API"
 
 
+def test_the_fields_of_a_key() -> None:
+    fields = {*CreateKeyRequest.model_fields, *ChangeKeyRequest.model_fields}
+    assert set().union(*(named(cells[0]) for cells in rows(section("docs/keys.md", "Fields")))) == fields
+
+
 def test_the_items_of_a_response() -> None:
     table = section("docs/api/responses.md", "Items")
     assert set().union(*(named(cells[0]) & {*ITEM_TYPES} for cells in rows(table))) == {*ITEM_TYPES}
@@ -148,6 +154,7 @@ def test_the_routes(cat: Cat) -> None:
     paths = cat.http.get("/openapi.json").json()["paths"]
     routes = {f"{method.upper()} {path}" for path in paths if path.startswith("/custom") for method in paths[path]}
     readme = section("README.md", "Endpoints") + section("docs/api/responses.md", "Stored responses")
+    readme += section("docs/keys.md", "Routes")
     listed = {name.replace("{id}", "{response_id}") for name in re.findall(r"`([A-Z]+ /custom[^`]*)`", readme)}
     assert listed == {*routes, "GET /custom/connect"}
 

@@ -323,11 +323,31 @@ def test_a_message_has_one_line_in_the_log(cat: Cat, line_of: Callable[..., dict
     assert somebody not in json.dumps(line)
 
 
-def test_unreported_tokens_are_not_counted_for_the_log(cat: Cat, line_of: Callable[..., dict[str, Any]]) -> None:
+def test_unreported_tokens_are_counted(cat: Cat, line_of: Callable[..., dict[str, Any]]) -> None:
     body = chat_body(script(say=["one", " two"], usage=False), stream=True)
-    assert "usage" not in line_of(cat.http.post(CHAT, json=body))
-    asked_for = {**body, "stream_options": {"include_usage": True}}
-    assert line_of(cat.http.post(CHAT, json=asked_for))["usage"]["completion_tokens"] == 2
+    assert line_of(cat.http.post(CHAT, json=body))["usage"]["completion_tokens"] == 2
+
+
+def test_a_request_that_the_llm_refuses_has_used_nothing(cat: Cat, line_of: Callable[..., dict[str, Any]]) -> None:
+    reply = cat.http.post(CHAT, json=chat_body(script(fail_status=500)))
+    assert reply.status_code == 502
+    assert "usage" not in line_of(reply)
+
+
+def test_a_request_whose_client_leaves_has_used_its_prompt_and_what_was_generated(
+    cat: Cat, upstream: Upstream, tag: str, until: Callable[..., None]
+) -> None:
+    start = len(cat.log())
+    body = chat_body(script(tag=tag, say=["one", " two", " three"], delay=0.3, usage=False), stream=True)
+    with cat.http.stream("POST", CHAT, json=body) as stream:
+        for line in stream.iter_lines():
+            if "one" in line:
+                break
+    until(lambda: '"gone"' in cat.log()[start:], "the request is in the log")
+    (line,) = [line for line in cat.log()[start:].splitlines() if '"gone"' in line]
+    usage = json.JSONDecoder().raw_decode(line.partition("OpenAI API: ")[2])[0]["usage"]
+    assert usage["prompt_tokens"] > 10
+    assert 1 <= usage["completion_tokens"] <= 2
 
 
 def test_a_refused_request_has_a_line_with_its_code_and_no_text_from_the_client(

@@ -17,6 +17,11 @@ from upstream import Upstream, script
 ROUTES = {
     ("get", "/custom/health"),
     ("get", "/custom/metrics"),
+    ("get", "/custom/keys"),
+    ("post", "/custom/keys"),
+    ("get", "/custom/keys/{key_id}"),
+    ("post", "/custom/keys/{key_id}"),
+    ("delete", "/custom/keys/{key_id}"),
     ("get", "/custom/v1/models"),
     ("get", "/custom/v1/models/{model}"),
     ("post", "/custom/v1/chat/completions"),

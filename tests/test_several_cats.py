@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 from asking import body, said_to, user
-from host import JWT_SECRET, KEY, ROOT, WHICH, Cat, Cat2
+from host import JWT_SECRET, KEY, ROOT, WHICH, Cat, Cat1, Cat2
 from openai import OpenAI
 from servers import Balancer, Postgres, Redis, needs_postgres, needs_redis
 from upstream import Upstream, script
@@ -23,6 +23,9 @@ LIMIT = "x-ratelimit-limit-requests"
 REMAINING = "x-ratelimit-remaining-requests"
 SETTINGS_SECONDS = 1.0
 """Within so many, settings that were saved at one Cat are in force at the other."""
+
+KEYS_SECONDS = 1.0
+"""Within so many, what was changed of a key at one Cat is in force at the other, and its tokens are known."""
 
 END_USERS = UUID("6b1c7d0e-52f5-5c0a-9d52-3a4f0c1d8e77")
 """Cat 2's namespace of end users."""
@@ -407,6 +410,119 @@ class TestTwoCatsBehindOneBalancer:
                 return await asyncio.gather(*(ask(client, cat) for cat in two * 15))
 
         assert sorted(asyncio.run(all_at_once())) == [200] * 10 + [429] * 20
+
+
+class Cat1OfSeveral(Cat1):
+    """With the plugin's storage in a file of its own, which another one may use too."""
+
+    def __init__(self, home: Path, storage: Path) -> None:
+        self._storage = storage
+        super().__init__(home)
+
+    def _prepare(self, starters: tuple[str, ...]) -> None:
+        super()._prepare(starters)
+        (self.home / "cat" / "data" / "openai_api.db").symlink_to(self._storage)
+
+
+@pytest.fixture(scope="module")
+def pair(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Cat]]:
+    """Two Cats on one database."""
+    if WHICH == "2":
+        yield request.getfixturevalue("two")
+        return
+    home = tmp_path_factory.mktemp("pair")
+    cats: list[Cat] = []
+    try:
+        for name in ("one", "two"):
+            cats.append(Cat1OfSeveral(home / name, home / "shared.db").start())
+            cats[-1].use_llm(upstream.base_url)
+        yield cats
+    finally:
+        for cat in cats:
+            cat.stop()
+
+
+@needs_postgres
+class TestKeysOfTwoCats:
+    HUNDRED: ClassVar[dict[str, Any]] = body(
+        user(
+            "hi",
+            say="ok",
+            first_delay=0.1,
+            reported_usage={"prompt_tokens": 70, "completion_tokens": 30, "total_tokens": 100},
+        )
+    )
+    """Has the LLM report 100 tokens."""
+
+    @pytest.fixture(autouse=True)
+    def _unlimited(self, pair: list[Cat]) -> None:
+        for cat in pair:
+            cat.put_settings({"rate_limit_per_minute": 0, "max_concurrent_requests": 0}).raise_for_status()
+
+    def make_key(self, cat: Cat, **fields: Any) -> dict[str, Any]:
+        made: dict[str, Any] = cat.http.post("/custom/keys", json={"name": "x", **fields}).raise_for_status().json()
+        return made
+
+    def ask(self, cat: Cat, key: dict[str, Any]) -> int:
+        headers = {"Authorization": f"Bearer {key['value']}"}
+        return httpx.post(f"{cat.url}/custom{CHAT}", json=self.HUNDRED, headers=headers, timeout=60).status_code
+
+    def used(self, cat: Cat, key: dict[str, Any]) -> int:
+        tokens: int = cat.http.get(f"/custom/keys/{key['id']}").raise_for_status().json()["tokens_today"]
+        return tokens
+
+    def all_at_once(self, cats: list[Cat], keys: list[dict[str, Any]], at_once: int = 50) -> list[int]:
+        """The statuses of a request with each of the keys at each of the Cats in turn."""
+
+        async def ask_all() -> list[int]:
+            places = asyncio.Semaphore(at_once)
+
+            async def ask(client: httpx.AsyncClient, cat: Cat, key: dict[str, Any]) -> int:
+                headers = {"Authorization": f"Bearer {key['value']}"}
+                async with places:
+                    reply = await client.post(f"{cat.url}/custom{CHAT}", json=self.HUNDRED, headers=headers)
+                return reply.status_code
+
+            async with httpx.AsyncClient(timeout=120) as client:
+                asked = (ask(client, cats[number % len(cats)], key) for number, key in enumerate(keys))
+                return await asyncio.gather(*asked)
+
+        return asyncio.run(ask_all())
+
+    def test_a_key_is_valid_at_the_other_at_once_and_changes_are_within_a_second(self, pair: list[Cat]) -> None:
+        one, other = pair
+        for _ in range(3):
+            key = self.make_key(one)
+            assert self.ask(other, key) == 200
+        for cat, fields, status in ((one, {"enabled": False}, 401), (other, {"enabled": True}, 200)):
+            cat.http.post(f"/custom/keys/{key['id']}", json=fields).raise_for_status()
+            time.sleep(KEYS_SECONDS)
+            assert [self.ask(each, key) for each in pair] == [status] * 2
+        other.http.delete(f"/custom/keys/{key['id']}").raise_for_status()
+        time.sleep(KEYS_SECONDS)
+        assert [self.ask(each, key) for each in pair] == [401] * 2
+        assert one.http.get(f"/custom/keys/{key['id']}").status_code == 404
+
+    def test_a_budget_ends_for_both_with_the_request_that_uses_it_up(self, pair: list[Cat]) -> None:
+        key = self.make_key(pair[0], tokens_per_day=450)
+        assert [self.ask(pair[number % 2], key) for number in range(8)] == [200] * 5 + [429] * 3
+        assert [self.used(cat, key) for cat in pair] == [500, 500]
+
+    def test_requests_of_both_at_once_exceed_it_by_one_at_most(self, pair: list[Cat]) -> None:
+        key = self.make_key(pair[0], tokens_per_day=1000)
+        statuses = self.all_at_once(pair, [key] * 40)
+        assert statuses.count(200) in (10, 11)
+        assert statuses.count(429) == 40 - statuses.count(200)
+        assert self.used(pair[1], key) == 100 * statuses.count(200)
+
+    def test_tokens_of_many_keys_add_up(self, pair: list[Cat]) -> None:
+        keys = [self.make_key(pair[number % 2], tokens_per_day=[None, 10**6][number % 2]) for number in range(6)]
+        asked = [key for key in keys for _ in range(21)]
+        assert self.all_at_once(pair, asked) == [200] * len(asked)
+        time.sleep(KEYS_SECONDS)
+        assert {self.used(cat, key) for cat in pair for key in keys} == {2100}
 
 
 def test_the_compose_file_names_what_the_plugin_is_made_of() -> None:

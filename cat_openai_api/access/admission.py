@@ -7,7 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..domain.log import Log
-from ..domain.people import Person
+from ..domain.people import Caller, Person
+from ..domain.usage import Usage
+from ..hosts.port import Host
+from .budgets import Budgets, Charge
 from .concurrency import ConcurrencyLimit
 from .rate_limiter import BoundedMemoryStorage, RateLimiter, RateStatus, SharedRateLimiter
 
@@ -50,35 +53,60 @@ class RateLimiters:
 class Admitted:
     """An admitted request.
 
-    `headers`: response headers with the state of the rate limit. `release`: to be called once, when the request ends.
+    `headers`: response headers with the state of the rate limit. `release`: to be called once, when the request ends,
+    with what it has used.
     """
 
     headers: Mapping[str, str]
-    release: Callable[[], None]
+    release: Callable[[Usage | None], None]
 
 
 class Admission:
-    def __init__(self, log: Log) -> None:
-        self._rate_limiters = RateLimiters(log)
+    def __init__(self, host: Host) -> None:
+        self.budgets = Budgets(host)
+        self._rate_limiters = RateLimiters(host)
         self._concurrency = ConcurrencyLimit()
 
-    async def admit(self, person: Person, settings: "Settings", bucket: str, generations: int = 1) -> Admitted:
-        """Admit a request of `person` and count it in the rate limit's `bucket`.
+    async def admit(
+        self,
+        person: Person,
+        caller: Caller,
+        settings: "Settings",
+        bucket: str,
+        *,
+        generations: int = 1,
+        size: int = 0,
+    ) -> Admitted:
+        """Admit a request of `caller` for `person`, and count it in the rate limit's `bucket`.
 
-        `generations`: slots of the concurrency limit that the request takes. Raises `Overloaded` or
-        `RateLimitExceeded`.
+        `generations`: slots of the concurrency limit that the request takes. `size`: bytes of the request. Raises
+        `Overloaded`, `RateLimitExceeded` or `InsufficientQuota`.
         """
         self._concurrency.acquire(settings.max_concurrent_requests, generations)
-        release = partial(self._concurrency.release, generations)
         try:
             status = None
             if settings.rate_limit_per_minute:
                 limiter = self._rate_limiters.get(settings)
                 status = await limiter.hit(person.key, settings.rate_limit_per_minute, bucket)
+            charge = await self.budgets.try_reserve(caller.key, size) if caller.key else Charge()
         except BaseException:
-            release()
+            self._concurrency.release(generations)
             raise
-        return Admitted(_headers(status), release)
+        if charge is None and caller.key:
+            # Nobody takes a slot while waiting.
+            self._concurrency.release(generations)
+            charge = await self.budgets.reserve(caller.key, size)
+            try:
+                self._concurrency.acquire(settings.max_concurrent_requests, generations)
+            except BaseException:
+                charge.settle(0)
+                raise
+        return Admitted(_headers(status), partial(self._release, generations, charge or Charge()))
+
+    def _release(self, generations: int, charge: Charge, usage: Usage | None) -> None:
+        self._concurrency.release(generations)
+        # A total may include thoughts that are not among the tokens of the completion.
+        charge.settle(max(usage.total, usage.prompt + usage.completion) if usage else 0)
 
     async def rate_limit_headers(self, person: Person, settings: "Settings", bucket: str) -> Mapping[str, str]:
         """Response headers with the state of the rate limit. Nothing is counted."""
@@ -88,6 +116,7 @@ class Admission:
         return _headers(await limiter.peek(person.key, settings.rate_limit_per_minute, bucket))
 
     async def close(self) -> None:
+        await self.budgets.close()
         await self._rate_limiters.close()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..domain.people import Caller, Person
+from ..domain.people import KEY_HOLDER, Caller, Person, is_key_holder_name
 from ..errors import InvalidRequest
 from ..hosts.port import Host
 from ..wire.models import MAX_NAME_LENGTH
@@ -21,11 +21,14 @@ def resolve_end_user(
     header of the setting `end_user_headers` that is present, or else the service itself. For any other caller the
     person is always the caller.
 
-    `headers`: of the request, case-insensitive. Raises `InvalidRequest` for a header that is too long.
+    `headers`: of the request, case-insensitive. Raises `InvalidRequest` for a header that is too long, and for a name
+    of a key's holder.
     """
     if not caller.is_service:
         return caller.person
     name = name or _name_in_headers(headers, settings)
+    if name and is_key_holder_name(name):
+        raise InvalidRequest(f"Names of end users do not begin with '{KEY_HOLDER}': these people are holders of keys.")
     return host.end_user(name) if name else caller.person
 
 

@@ -15,7 +15,7 @@ from ..domain.people import Person
 from ..errors import StorageFailed
 from ..hosts.collections import (
     BACKGROUND_RUNS,
-    EVERYBODY,
+    NOBODY,
     RESPONSE_EVENTS,
     RESPONSE_PROGRESS,
     RESPONSES,
@@ -60,7 +60,7 @@ class BackgroundStore:
         Its input is stored when it has ended: until then plugins may remove something from the user's messages.
         """
         run = {"owner": person.key, "runner": runner, "is_cancelled": False}
-        await self._host.storage.insert(BACKGROUND_RUNS, EVERYBODY, response["id"], run)
+        await self._host.storage.insert(BACKGROUND_RUNS, NOBODY, response["id"], run)
         content: dict[str, Any] = {"response": response, "input": [], "digests": {}}
         parent = response["previous_response_id"]
         await self._host.storage.insert(RESPONSES, person.key, response["id"], content, parent=parent)
@@ -116,19 +116,19 @@ class BackgroundStore:
     async def end_run(self, owner: str, response_id: str) -> None:
         """Delete what is stored of a run that has ended."""
         await self._host.storage.delete(RESPONSE_PROGRESS, owner, response_id)
-        await self._host.storage.delete(BACKGROUND_RUNS, EVERYBODY, response_id)
+        await self._host.storage.delete(BACKGROUND_RUNS, NOBODY, response_id)
 
     async def delete_events(self, person: Person, response_id: str) -> None:
         await self._host.storage.delete_children(RESPONSE_EVENTS, person.key, response_id)
 
     async def is_running(self, response_id: str) -> bool:
-        return await self._host.storage.load(BACKGROUND_RUNS, EVERYBODY, response_id) is not None
+        return await self._host.storage.load(BACKGROUND_RUNS, NOBODY, response_id) is not None
 
     async def load_runs(self, response_ids: Sequence[str] | None = None) -> dict[str, StoredRun]:
         """The runs of all Cats, or those of the given ids, by the ids of their responses."""
         storage = self._host.storage
-        keys = await storage.keys(BACKGROUND_RUNS, EVERYBODY) if response_ids is None else response_ids
-        rows = await storage.load_many(BACKGROUND_RUNS, EVERYBODY, keys)
+        keys = await storage.keys(BACKGROUND_RUNS, NOBODY) if response_ids is None else response_ids
+        rows = await storage.load_many(BACKGROUND_RUNS, NOBODY, keys)
         return {
             key: StoredRun(key, row.value["owner"], row.value["runner"], row.value["is_cancelled"])
             for key, row in rows.items()
@@ -140,7 +140,7 @@ class BackgroundStore:
         def cancelled(run: Any) -> Any:
             return {**run, "is_cancelled": True} if run else Unchanged()
 
-        await self._host.storage.update(BACKGROUND_RUNS, EVERYBODY, response_id, cancelled)
+        await self._host.storage.update(BACKGROUND_RUNS, NOBODY, response_id, cancelled)
 
     async def end_abandoned(self, owner: str, response_id: str, status: str, error: Mapping[str, Any] | None) -> None:
         """End a response in the place of the Cat that generated it. What is stored of its output stays. Of its input
@@ -158,15 +158,15 @@ class BackgroundStore:
 
     async def save_beat(self, runner: str, beat: int) -> None:
         """Say that the Cat is alive. `beat`: another number than the last time."""
-        await self._host.storage.update(RUNNERS, EVERYBODY, runner, lambda _: beat)
+        await self._host.storage.update(RUNNERS, NOBODY, runner, lambda _: beat)
 
     async def load_beats(self, runners: Sequence[str]) -> dict[str, int]:
-        rows = await self._host.storage.load_many(RUNNERS, EVERYBODY, runners)
+        rows = await self._host.storage.load_many(RUNNERS, NOBODY, runners)
         return {runner: row.value for runner, row in rows.items()}
 
     async def delete_beat(self, runner: str) -> None:
         with suppress(StorageFailed):  # the error is in the log; the row expires
-            await self._host.storage.delete(RUNNERS, EVERYBODY, runner)
+            await self._host.storage.delete(RUNNERS, NOBODY, runner)
 
     async def _end_response(
         self, owner: str, response_id: str, end: Callable[[Mapping[str, Any]], Mapping[str, Any]]

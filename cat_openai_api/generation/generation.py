@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..conversation.history import StoredConversation, turns_before
-from ..domain.conversation import Conversation, Functions, Turn
+from ..domain.conversation import Conversation, Turn
 from ..domain.events import CallDelta, Delta, Refusal, Text
 from ..domain.json_instruction import json_instruction
 from ..domain.people import Person
@@ -13,10 +13,10 @@ from ..domain.usage import Usage
 from ..hosts.port import Questions, Run
 from ..runtime import runtime
 from ..telemetry.record import RequestRecord
-from ..tokens.counting import count_prompt_tokens, count_tokens
-from ..wire.json import JsonObject, encode
+from ..wire.json import JsonObject
 from .reply import Reply
 from .request import GenerationRequest
+from .used import count_usage, usage_of_closed
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -62,21 +62,14 @@ class Generation:
         return complete
 
     async def usage(self) -> Usage:
-        """The usage that the LLM reported, otherwise counted tokens."""
-        return self.reply.end.usage or await self._count_tokens()
-
-    async def _count_tokens(self) -> Usage:
-        """For an LLM that reports no usage or was stopped before its report. Images are not counted."""
-        calls = [text for call in self.reply.calls() for text in (call.name, call.arguments)]
-        texts = prompt_texts(self.conversation, self.request.tools.functions)
-        prompt = await count_prompt_tokens(texts, runtime.vocabulary)
-        completion = await count_tokens([self.reply.text(), self.reply.refusal(), *calls], runtime.vocabulary)
-        return Usage(prompt, completion, prompt + completion)
+        """The usage that the LLM reported, otherwise counted tokens. To be called after the end of the reply."""
+        return self.reply.end.usage or await count_usage(self.reply.run, self.reply)
 
     async def aclose(self) -> None:
         """End the run if it has not ended, store the conversation, and add the generation to the record."""
         await self.reply.aclose()
-        self.record.add_generation(self.reply.finish_reason, self.reply.end.usage, self.reply.first_delta_at)
+        usage = await usage_of_closed(self.reply.run, self.reply)
+        self.record.add_generation(self.reply.finish_reason, usage, self.reply.first_delta_at)
         text, calls = self.reply.final_text(), tuple(self.reply.calls())
         has_reply = self.questions.are_read and not self.reply.has_failed and (text or calls)
         if self.stored and self.request.remember and has_reply:
@@ -84,7 +77,6 @@ class Generation:
             await self.stored.add(self.turns_as_read()[turns_before:], Turn("assistant", (text,), calls))
         if self.record.debug:
             self.record.details = self._details()
-            self.record.usage = self.record.usage or await self._count_tokens()
 
     def turns_as_read(self) -> list[Turn]:
         """The turns of the conversation, those of the user as the Cat's pipeline left them."""
@@ -148,10 +140,3 @@ async def prepare_generation(
         stream=request.stream and settings.enable_streaming,
     )
     return Generation(request, conversation, run.questions, reply, record, stored, new_turns)
-
-
-def prompt_texts(conversation: Conversation, functions: Functions | None) -> list[str]:
-    """One text for each message, and one for the client's functions."""
-    turns = ("".join([turn.text, *(call.name + call.arguments for call in turn.calls)]) for turn in conversation.turns)
-    tools = [encode([*functions.tools.values()]).decode()] if functions else []
-    return [*conversation.instructions, *turns, *tools]

@@ -15,19 +15,23 @@ def resolve_model(name: str, settings: "Settings") -> str:
     """The id of the model for chat that `name` stands for. Raises `ModelNotFound`."""
     chat_models = runtime.host.models()
     model = resolve_alias(name, settings, [*chat_models, EMBEDDER_MODEL])
-    if model in chat_models:
+    usable = [*filter(settings.allows_model, chat_models)]
+    if model in usable:
         return model
-    raise ModelNotFound(name, chat_models, *(["only makes embeddings"] if model == EMBEDDER_MODEL else []))
+    is_embedder = model == EMBEDDER_MODEL and settings.allows_model(model)
+    raise ModelNotFound(name, usable, *(["only makes embeddings"] if is_embedder else []))
 
 
 def resolve_embedder(name: str, settings: "Settings") -> str:
     """The id of the embedding model that `name` stands for. Raises `ModelNotFound`."""
     chat_models = runtime.host.models()
     model = resolve_alias(name, settings, [*chat_models, EMBEDDER_MODEL])
-    if model == EMBEDDER_MODEL:
+    usable = [*filter(settings.allows_model, [EMBEDDER_MODEL])]
+    if model in usable:
         return model
-    is_chat_model = name in chat_models or settings.aliases().get(name) in chat_models
-    raise ModelNotFound(name, [EMBEDDER_MODEL], *(["makes no embeddings"] if is_chat_model else []))
+    chat_model = name if name in chat_models else settings.aliases().get(name, "")
+    is_chat_model = chat_model in chat_models and settings.allows_model(chat_model)
+    raise ModelNotFound(name, usable, *(["makes no embeddings"] if is_chat_model else []))
 
 
 def resolve_alias(name: str, settings: "Settings", known: Sequence[str]) -> str:

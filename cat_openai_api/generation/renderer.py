@@ -34,10 +34,8 @@ class Renderer(ABC):
         raise NotImplementedError
 
     async def usage(self) -> Usage:
-        """The usage of all generations together. It is also set in the request's record."""
-        usage = reduce(add, [await generation.usage() for generation in self.generations])
-        self.generations[0].record.usage = usage
-        return usage
+        """The usage of all generations together, after their end."""
+        return reduce(add, [await generation.usage() for generation in self.generations])
 
     async def aclose(self) -> None:
         """Close all generations."""

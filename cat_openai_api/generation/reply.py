@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..domain.conversation import JsonFormat, ToolCall
 from ..domain.events import CallDelta, Delta, End, Event, Fingerprint, FinishReason, PluginText, Refusal, Step, Text
+from ..errors import UpstreamError
 from ..hosts.port import Run
 from ..runtime import runtime
 from ..tokens.budget import TokenBudget
@@ -28,8 +29,9 @@ class Reply:
     `live`: see `Host.run`. The run starts when `start` or `deltas` is called; each can be called once. A reply must be
     closed.
 
-    `finish_reason`: None until the reply has ended. `first_delta_at`: by `time.monotonic`. `has_failed`: whether the
-    run or the check of the format raised an error.
+    `has_begun`: whether the run has started. `finish_reason`: None until the reply has ended. `first_delta_at`: by
+    `time.monotonic`. `has_failed`: whether the run or the check of the format raised an error. `has_llm_failed`:
+    whether that was an error of the Cat's pipeline or its LLM.
     """
 
     def __init__(
@@ -39,7 +41,10 @@ class Reply:
         self.end = End()
         self.system_fingerprint: str | None = None
         self.first_delta_at: float | None = None
+        self.has_begun = False
         self.has_failed = False
+        self.has_llm_failed = False
+        self.run = run
         self._events = runtime.host.run(run, live=live)
         self._format = run.format
         self._streams_text = stream and run.format is None
@@ -80,6 +85,7 @@ class Reply:
             deltas = await anext(self._deltas, None)
 
     async def _checked_deltas(self) -> AsyncGenerator[list[Delta], None]:
+        self.has_begun = True
         try:
             async for events in self._events:
                 deltas = [delta for event in events if (delta := self._process(event))]
@@ -97,8 +103,8 @@ class Reply:
                 await self._check(self._format)
             if not self._streams_text and (text := self.text()):
                 yield [Text(text)]
-        except Exception:
-            self.has_failed = True
+        except Exception as error:
+            self.has_failed, self.has_llm_failed = True, isinstance(error, UpstreamError)
             raise
 
     async def _check(self, format: JsonFormat) -> None:

@@ -1,5 +1,6 @@
 """The collections of stored rows, with their bounds for each person."""
 
+from ..wire.models import MAX_NAME_LENGTH
 from .storage import Collection
 
 DAY = 24 * 60 * 60
@@ -17,8 +18,9 @@ what belongs to the replies to it."""
 SECRETS = Collection("secrets")
 """A row for each key of the plugin's own, by its name. They belong to `NOBODY`."""
 
-NOBODY = ""
-"""The owner of rows that are no person's: people have names of at least one character."""
+NOBODY = "openai-api " + "-" * MAX_NAME_LENGTH
+"""The owner of rows that belong to no person. It is longer than any name of an end user, so no end user is this owner:
+on Cheshire Cat 1.9 a person's key is the name."""
 
 STATES = Collection("states", lifetime=DAY, max_rows=64, max_bytes=1_000_000)
 """A row for each turn of a conversation, by its transcript key: what the Cat needs beside the messages."""
@@ -31,10 +33,19 @@ RESPONSE_PROGRESS = Collection("response_progress", lifetime=2 * 60 * 60)
 
 BACKGROUND_RUNS = Collection("background_runs", lifetime=DAY)
 """A row for each response that a Cat generates in the background, by its id: whose it is and which Cat it is. They
-belong to no person, see `EVERYBODY`, and have nothing that anybody said."""
+are owned by `NOBODY` and have nothing that anybody said."""
 
 RUNNERS = Collection("runners", lifetime=DAY)
 """A row for each Cat that generates responses in the background: a number that the Cat changes while it is alive."""
 
-EVERYBODY = ""
-"""The owner of rows that belong to no person. No person's key is empty."""
+KEYS = Collection("keys")
+"""Owned by `NOBODY`: a row for each key of this API, by its id."""
+
+KEY_CHANGES = Collection("key_changes")
+"""Owned by `NOBODY`: one row, whose version is another one after each change of a key."""
+
+KEY_USES = Collection("key_uses")
+"""Owned by `NOBODY`: a row for each key, by its id: when it was used last."""
+
+TOKENS_OF_KEYS = Collection("tokens_of_keys", lifetime=2 * DAY)
+"""Owned by `NOBODY`: a row for each key and day: the tokens that it has used."""

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from ..domain.conversation import Capability, Conversation, Functions, JsonFormat, Turn
 from ..domain.events import Event
 from ..domain.people import Access, Caller, Person
+from ..domain.usage import Usage
 from ..wire.json import encode
 from .storage import Storage
 
@@ -80,9 +81,10 @@ class Run:
     `functions`: the client's, offered beside the Cat's own tools. `format`: of the reply, if it is to be JSON.
     `remember`: false for a run that leaves no trace in the Cat's memory. `conversation_only`: whether the reply is made
     of the conversation alone: the Cat's own tools are not offered to the LLM, and nothing is recalled from its memory.
-    `timeout`: seconds for the whole run; 0 is no limit. `include_steps`: whether `Step` events are wanted. `receipt`:
-    see `Receipt`; it is complete when the generator of `Host.run` is closed, or resumed after its last event.
-    `questions`: see `Questions`; they are complete when the generator has ended.
+    `timeout`: seconds for the whole run; 0 is no limit. `include_steps`: whether `Step` events are wanted. `usages`:
+    the host appends what the LLM reported for each call of it that has ended, None where it reported nothing.
+    `receipt`: see `Receipt`; it is complete when the generator of `Host.run` is closed, or resumed after its last
+    event. `questions`: see `Questions`; they are complete when the generator has ended.
     """
 
     model: str
@@ -96,6 +98,7 @@ class Run:
     conversation_only: bool = False
     timeout: float = 0
     include_steps: bool = False
+    usages: list[Usage | None] = field(default_factory=list, compare=False)
     cancellation: Cancellation = field(default_factory=Cancellation)
     receipt: Receipt = field(default_factory=Receipt)
     questions: Questions = field(default_factory=Questions)
@@ -131,6 +134,9 @@ class Host(ABC):
     embedder_setting: ClassVar[str]
     """Where in the Cat the embedder is chosen, for error messages."""
 
+    is_open_without_key: ClassVar[bool] = False
+    """Whether a Cat without an API key lets everybody do everything."""
+
     storage: Storage
     """Rows that survive a restart of the Cat."""
 
@@ -146,8 +152,17 @@ class Host(ABC):
         """The caller of a request or a WebSocket. Raises `InvalidApiKey` or `InsufficientPermissions`."""
 
     @abstractmethod
+    def api_key(self) -> str | None:
+        """The Cat's own API key, which opens everything; None where it has none."""
+
+    @abstractmethod
     def end_user(self, name: str) -> Person:
         """The end user that a service calls `name`, which may be any text. One name is always the same person."""
+
+    @abstractmethod
+    def key_holder(self, key_id: str) -> Person:
+        """The holder of a key that is for no end user, whose `name` is `key_holder_name`. No end user is that person
+        as long as none has a name that `is_key_holder_name`."""
 
     @abstractmethod
     def models(self) -> Sequence[str]:

@@ -29,13 +29,15 @@ class ApiCall:
     """An HTTP request, or one turn on a WebSocket.
 
     `record`: of the call. `response_headers`: headers for its response; a WebSocket has no place for them. `settings`:
-    read once for the call; available after `authenticate`. `bucket`: of the rate limit.
+    read once for the call, limited to what the caller's key may do; available after `authenticate`. `bucket`: of the
+    rate limit. `size`: bytes of what the client has sent.
     """
 
     record: RequestRecord
     response_headers: dict[str, str]
     settings: "Settings"
     bucket: str = DEFAULT_BUCKET
+    size: int = 0
     _caller: Caller | None = None
 
     @property
@@ -51,24 +53,31 @@ class ApiCall:
 
     async def authenticate(self, access: Access) -> None:
         """Set `caller` and `settings`. Raises `InvalidApiKey` or `InsufficientPermissions`."""
-        self._caller = await runtime.host.authenticate(self.connection, access)
+        self._caller = await runtime.authentication.authenticate(self.connection, access)
+        self.record.key_id = self._caller.key_id
         self.settings = await runtime.host.settings()
+        if key := self._caller.key:
+            self.settings = self.settings.for_key(key.models, key.rate_limit_per_minute)
         self.record.debug = self.settings.debug_mode
         runtime.metrics.apply(self.settings)
 
     def end_user(self, name: str | None) -> Person:
-        """See `resolve_end_user`."""
-        return resolve_end_user(self.caller, name, self.connection.headers, self.settings, runtime.host)
+        """See `resolve_end_user`. The call's record gets the person."""
+        self.record.person = resolve_end_user(self.caller, name, self.connection.headers, self.settings, runtime.host)
+        return self.record.person
 
     async def admit(self, person: Person, generations: int = 1) -> Callable[[], None]:
         """Admit the call for `person`, see `Admission.admit`.
 
-        Returns the function that releases the slots of the concurrency limit; call it when the call has ended.
-        Raises `Overloaded` or `RateLimitExceeded`.
+        Returns the function that releases the slots of the concurrency limit and counts the tokens of the caller's key;
+        call it when the call has ended and its record has the usage. Raises `Overloaded`, `RateLimitExceeded` or
+        `InsufficientQuota`.
         """
-        admitted = await runtime.admission.admit(person, self.settings, self.bucket, generations)
+        admitted = await runtime.admission.admit(
+            person, self.caller, self.settings, self.bucket, generations=generations, size=self.size
+        )
         self.response_headers.update(admitted.headers)
-        return admitted.release
+        return lambda: admitted.release(self.record.usage)
 
     def add_left_out_tools(self, names: Sequence[str]) -> None:
         """Name the client's tools that the LLM is not offered, in the log and in a header of the response."""

@@ -85,6 +85,7 @@ class ApiRequest(ApiCall, Request):
                 self._body = await asyncio.wait_for(self._read(), seconds or None)
             except asyncio.TimeoutError:
                 raise RequestTooSlow(seconds) from None
+            self.size = len(self._body)
         return self._body
 
     async def _read(self) -> bytes:

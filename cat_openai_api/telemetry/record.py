@@ -1,6 +1,7 @@
-"""The record of one request, from which its log line is written and its metrics are counted.
+"""The record of one request, from which its log line is written and its metrics and tokens are counted.
 
-It contains no texts of the request or the reply, and nothing that identifies a person. It is not updated per token.
+It contains no texts of the request or the reply. What identifies a person or a key is neither in the log line nor in
+the metrics. It is not updated per token.
 """
 
 import time
@@ -9,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from ..domain.events import FinishReason
 from ..domain.log import Log
+from ..domain.people import Person
 from ..domain.usage import Usage
 from ..errors import ApiError, Overloaded
 from ..wire.json import JsonObject
@@ -24,9 +26,10 @@ class RequestRecord:
     """The record of one request. Attributes are None until they are known.
 
     `request_id`: the value of the header `x-request-id`. `route`: its path. `model`: the Cat's id, not the client's
-    name for it. `status`: of the response. `stream`: whether the client requested a stream. `usage`: as the LLM
-    reported it, or a count if the response has one. `error`: the error that the client got, as a response or in a
-    stream. `left_out_tools`: names of the client's tools that the LLM is not offered. `is_cancelled`: whether another
+    name for it. `person`: whom the request is for. `key_id`: of the `Caller`. `status`: of the response. `stream`:
+    whether the client requested a stream. `usage`: of all generations that have begun, also of those that failed or
+    whose client left: as the LLM reported it, else counted. `error`: the error that the client got, as a response or in
+    a stream. `left_out_tools`: names of the client's tools that the LLM is not offered. `is_cancelled`: whether another
     request cancelled this one. `debug`: whether `details` and the error are logged; `details` has lengths and names, no
     texts.
     """
@@ -35,6 +38,8 @@ class RequestRecord:
         self.request_id = request_id
         self.route = route
         self.model: str | None = None
+        self.person: Person | None = None
+        self.key_id = ""
         self.status: int | None = None
         self.stream: bool | None = None
         self.usage: Usage | None = None
@@ -51,9 +56,13 @@ class RequestRecord:
     def add_generation(
         self, finish_reason: FinishReason | None, usage: Usage | None, first_token_at: float | None
     ) -> None:
-        """Add a generation that was closed. `first_token_at`: by `time.monotonic`."""
+        """Add a generation that was closed. `usage`: None if nothing was used.
+
+        `first_token_at`: by `time.monotonic`.
+        """
         self._finish_reason = finish_reason
-        self.usage = self.usage or usage
+        if usage is not None:
+            self.usage = usage if self.usage is None else self.usage + usage
         if first_token_at is not None and self._time_to_first_token is None:
             self._time_to_first_token = round(first_token_at - self._started, 3)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...domain.usage import Usage
-from ...errors import EmbeddingsOff, NoEmbedder, RequestTimeout, invalid
+from ...errors import EmbeddingsOff, NoEmbedder, RequestTimeout, UpstreamError, invalid
 from ...generation.model_names import resolve_embedder
 from ...hosts.port import DimensionsRefused, Embedder, Embeddings
 from ...runtime import runtime
@@ -17,6 +17,9 @@ from .protocol import Embedding, EmbeddingsRequest, EmbeddingsUsage
 
 if TYPE_CHECKING:
     from ....settings import Settings
+
+CHARACTERS_PER_TOKEN = 4
+"""In English text, about."""
 
 
 async def parse_request(body: EmbeddingsRequest, settings: "Settings") -> tuple[Embedder, list[str]]:
@@ -43,13 +46,19 @@ async def embed_texts(
     Raises `UpstreamError`, `RequestTimeout`, or `InvalidRequest` for dimensions that the embedder does not support.
     """
     record.details = {"requested_model": body.model, "texts": [{"characters": len(text)} for text in texts]}
+    # Of a request whose client leaves, or whose time is over, the embedder does not report it.
+    tokens = sum(map(len, texts)) // CHARACTERS_PER_TOKEN
+    record.usage = Usage(tokens, 0, tokens)
     try:
         embeddings = await asyncio.wait_for(embedder.embed(texts, body.dimensions), settings.request_timeout or None)
-    except asyncio.TimeoutError:
-        raise RequestTimeout(settings.request_timeout) from None
-    except DimensionsRefused:
+    except (UpstreamError, DimensionsRefused) as error:
+        record.usage = None
+        if isinstance(error, UpstreamError):
+            raise
         message = "the Cat's embedder does not support this size of vectors; leave it out"
         raise invalid("dimensions", message, "unsupported_parameter") from None
+    except asyncio.TimeoutError:
+        raise RequestTimeout(settings.request_timeout) from None
     tokens = embeddings.tokens or await count_tokens(texts, runtime.vocabulary)
     record.usage = Usage(tokens, 0, tokens)
     usage = EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens)

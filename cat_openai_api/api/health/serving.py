@@ -15,6 +15,7 @@ FEATURES = [
     "embeddings",
     "function_calling",
     "images",
+    "keys",
     "message",
     "models",
     "rate_limiting",

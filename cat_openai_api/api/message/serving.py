@@ -9,6 +9,7 @@ from ...domain.model_ids import CAT_MODEL
 from ...domain.people import Caller, Person
 from ...errors import InsufficientPermissions
 from ...generation.reply import Reply
+from ...generation.used import usage_of_closed
 from ...hosts.port import Run
 from ...runtime import runtime
 from ...telemetry.record import RequestRecord
@@ -42,7 +43,7 @@ async def reply_to_message(
             await reply.wait_for_end()
         finally:
             await reply.aclose()
-            record.add_generation(reply.finish_reason, reply.end.usage, reply.first_delta_at)
+            record.add_generation(reply.finish_reason, await usage_of_closed(run, reply), reply.first_delta_at)
         text = reply.text()
         record.details["characters"] = len(text)
         if run.questions.are_read:

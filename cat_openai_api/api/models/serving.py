@@ -18,14 +18,16 @@ CREATED = int(time.time())
 
 
 async def list_all_models(settings: "Settings") -> ModelList:
-    return ModelList(data=[ModelObject(id=model, created=CREATED) for model in await _ids(settings)])
+    models = filter(settings.allows_model, await _ids(settings))
+    return ModelList(data=[ModelObject(id=model, created=CREATED) for model in models])
 
 
 async def find_model(name: str, settings: "Settings") -> ModelObject:
     """The model with the id or alias `name`, which is also the id in the result. Raises `ModelNotFound`."""
     known = await _ids(settings)
-    if resolve_alias(name, settings, known) not in known:
-        raise ModelNotFound(name, known)
+    usable = [*filter(settings.allows_model, known)]
+    if resolve_alias(name, settings, known) not in usable:
+        raise ModelNotFound(name, usable)
     return ModelObject(id=name, created=CREATED)
 
 

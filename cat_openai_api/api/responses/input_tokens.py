@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from ...domain.people import Person
-from ...generation.generation import prompt_texts
 from ...generation.model_names import resolve_model
+from ...generation.used import prompt_texts
 from ...runtime import runtime
 from ...tokens.counting import count_prompt_tokens
 from ...wire.json import encode

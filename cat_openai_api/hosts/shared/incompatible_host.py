@@ -34,7 +34,13 @@ class IncompatibleHost(Host):
     async def authenticate(self, connection: HTTPConnection, access: Access) -> NoReturn:
         self._refuse()
 
+    def api_key(self) -> str | None:
+        return None
+
     def end_user(self, name: str) -> Person:
+        self._refuse()
+
+    def key_holder(self, key_id: str) -> Person:
         self._refuse()
 
     def models(self) -> Sequence[str]:

@@ -15,7 +15,7 @@ from ....settings import Settings
 from ...domain.conversation import Audio, Capability, File, Functions, Image, Part
 from ...domain.events import Event, Step
 from ...domain.model_ids import CAT_MODEL
-from ...domain.people import Access, Caller, Person
+from ...domain.people import Access, Caller, Person, key_holder_name
 from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..detect import IS_CAT_1, missing_of_running_cat_1
 from ..names.required import problem_for_clients, problem_for_log
@@ -92,6 +92,7 @@ STOP_SECONDS = 1.0
 
 class Cat1(Host):
     embedder_setting = "the Cat's admin panel: Settings, Embedder"
+    is_open_without_key = True
 
     def __init__(self) -> None:
         self.storage = SqlStorage(SqliteFile(storage_path()), LegacyCache(), self.log_error)
@@ -144,8 +145,16 @@ class Cat1(Host):
             raise InvalidApiKey("You did not provide an API key. Send it as: Authorization: Bearer <key>.")
         raise InvalidApiKey("Incorrect API key provided.")
 
+    def api_key(self) -> str | None:
+        key: str | None = get_env("CCAT_API_KEY")
+        return key or None
+
     def end_user(self, name: str) -> Person:
         return _person(AuthUserInfo(id=name, name=name))
+
+    def key_holder(self, key_id: str) -> Person:
+        """This Cat stores memory by name."""
+        return self.end_user(key_holder_name(key_id))
 
     def models(self) -> Sequence[str]:
         return [CAT_MODEL]

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 from ...domain.conversation import Turn
 from ...domain.events import EARLY_FINISH_REASONS, End, Event, Fingerprint, PluginText, Refusal, Step, Text
 from ...domain.json_instruction import json_instruction
-from ...domain.usage import Usage, total_usage
+from ...domain.usage import total_usage
 from ...wire.json import JsonObject
 from ..detect import IS_CAT_1
 from ..port import Run
@@ -158,7 +158,7 @@ class Session(StrayCat):
         self._main_prompts = 0
         self._sources = TokenSources()
         self._source_numbers = count(PLUGIN_SOURCE + 1)
-        self._usages: list[Usage | None] = []
+        self._usages = run.usages
         self._calls = ClientCalls(run.functions)
         self._refusal: list[str] = []
         self._finish_reason: str | None = None

@@ -13,7 +13,7 @@ from ...domain.conversation import Capability
 from ...domain.events import Event, Text
 from ...domain.json_instruction import json_instruction
 from ...domain.model_ids import CAT_MODEL
-from ...domain.people import Access, Caller, Person
+from ...domain.people import Access, Caller, Person, key_holder_name
 from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..detect import IS_CAT_2
 from ..port import Embedder, Host, Run
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 END_USERS = UUID("6b1c7d0e-52f5-5c0a-9d52-3a4f0c1d8e77")
 """Namespace of the UUIDs of end users. It must never change: the Cat stores their memory under these UUIDs."""
+
+KEY_HOLDERS = UUID("0c1f6a5e-3c43-5b0e-8a43-3a0f1a5f1d0b")
+"""The same for the holders of keys that are for no end user."""
 
 DEFAULT_AGENT = "default"
 
@@ -96,8 +99,14 @@ class Cat2(Host):
             raise InsufficientPermissions("Your user may not do this: it needs the role admin.")
         return Caller(_person(user), is_service, request)
 
+    def api_key(self) -> str | None:
+        return config.API_KEY or None
+
     def end_user(self, name: str) -> Person:
         return _person(User(id=uuid5(END_USERS, name), name=name, roles=["user"]))
+
+    def key_holder(self, key_id: str) -> Person:
+        return _person(User(id=uuid5(KEY_HOLDERS, key_id), name=key_holder_name(key_id), roles=["user"]))
 
     def models(self) -> Sequence[str]:
         slugs = sorted(ccat().registry.classes["agents"], key=lambda slug: (slug != DEFAULT_AGENT, slug))

@@ -62,7 +62,7 @@ class RunLLM:
         self._agent_request_is_next = False
         self._has_unseen_request = False
         self._requests = 0
-        self._usages: list[Usage | None] = []
+        self._usages = run.usages
         self._streams: list[tuple[asyncio.Task[Any] | None, Any]] = []
         self._finish_reason: str | None = None
         self._fingerprint: str | None = None
