@@ -345,7 +345,8 @@ def _validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> Invalid
     """
     for error in errors:
         if error["loc"][0] in ("path", "query"):
-            return invalid(str(error["loc"][-1]), error["msg"])
+            name = str(error["loc"][1])
+            return _missing(name) if error["type"] == "missing" else invalid(name, error["msg"])
     candidates = ((error, _path(error, body)) for error in errors)
     error, path = max(candidates, key=lambda pair: (len(pair[1]), not pair[0]["type"].endswith("_type")))
     if not path:
@@ -355,13 +356,17 @@ def _validation_error(errors: Sequence[Mapping[str, Any]], body: Any) -> Invalid
     param = "".join(f"[{key}]" if isinstance(key, int) else f".{key[:MAX_KEY_CHARACTERS]}" for key in path)
     param = param.lstrip(".")
     if error["type"] in {"missing", "union_tag_not_found"}:
-        return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+        return _missing(param)
     if error["type"] == "extra_forbidden":
         return invalid(param, "there is no such field; leave it out", "unsupported_parameter")
     code = "unsupported_parameter" if error["type"] == "unsupported_parameter" else "invalid_value"
     # Pydantic adds the prefix to messages of ValueErrors. A message may quote the request, so it can be long.
     message = error["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
     return invalid(param, message, code)
+
+
+def _missing(param: str) -> InvalidRequest:
+    return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
 
 
 def _path(error: Mapping[str, Any], body: Any) -> list[str | int]:

@@ -5,6 +5,7 @@ get the objects that they need as arguments.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 
@@ -21,8 +22,10 @@ from .conversation.sealing import Sealing
 from .errors import StorageFailed
 from .hosts.current import create_host, when_deactivated
 from .hosts.port import Host
+from .hosts.server import when_server_stops
 from .telemetry.metrics import Metrics
 from .telemetry.route_clashes import RouteClashes
+from .telemetry.usage_log import UsageLog
 from .tokens.vocabulary import Vocabulary
 
 SWEEP_INTERVAL = 60 * 60.0
@@ -39,6 +42,7 @@ class Runtime:
         self.authentication = Authentication(host, self.keys)
         self.metrics = Metrics(host)
         self.route_clashes = RouteClashes(host)
+        self.usage = UsageLog(host)
         self.conversations = ConversationStore(host)
         self.responses = ResponseStore(host)
         self.active_responses = ActiveResponses()
@@ -47,6 +51,7 @@ class Runtime:
         self.background_runs = BackgroundRuns(host, self.background_store)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        self._forget_server: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Load the vocabulary and start the tasks, which run until `close`."""
@@ -58,6 +63,7 @@ class Runtime:
 
     def _start_tasks(self) -> None:
         if not self._closed:
+            self._forget_server = when_server_stops(self.close)
             coroutines = (
                 self._close_with_loop(),
                 self._sweep_storage(),
@@ -71,10 +77,12 @@ class Runtime:
         while True:
             with suppress(StorageFailed):  # The error is in the log already.
                 await self.host.storage.sweep()
+                await self.host.usage.sweep()
             await asyncio.sleep(SWEEP_INTERVAL)
 
     async def _close_with_loop(self) -> None:
-        """Tasks are cancelled when the event loop ends, which is when the Cat stops."""
+        """Tasks are cancelled when the event loop ends, which is when the Cat stops. Some servers end the process
+        before that: see `when_server_stops`."""
         try:
             await asyncio.Event().wait()
         finally:
@@ -85,13 +93,16 @@ class Runtime:
         if self._closed:
             return
         self._closed = True
+        self._forget_server()
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
+        # Generations end before their usage is written.
         parts = (
             self.connections,
             self.background_runs,
+            self.usage,
             self.admission,
             self.keys,
             self.metrics,

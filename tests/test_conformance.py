@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from typing import Any, Literal, TypeAlias
 
 import httpx
 import pytest
+from asking import chat_body
 from host import KEY, WHICH, Cat
 from openai import OpenAI, pydantic_function_tool
 from openai.types import Completion, CreateEmbeddingResponse, ErrorObject, Model
+from openai.types.admin.organization import UsageCompletionsResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
@@ -62,6 +65,7 @@ SDK_TYPES: Json = {
     "Response": Response,
     "ResponseStreamEvent": ResponseStreamEvent,
     "ItemResource": ResponseItem,
+    "UsageResponse": UsageCompletionsResponse,
 }
 """By the names that the OpenAPI document gives them."""
 
@@ -78,6 +82,8 @@ MORE_PUBLISHED: dict[str, set[str]] = {
     # OpenAI sends the first: in the examples of its reference, and wherever a response is on record. Open Responses
     # requires the others.
     "Response": {"store", "frequency_penalty", "presence_penalty"},
+    # OpenAI's form has no field for them.
+    "DataResultOrganizationUsageCompletionsResult": {"output_reasoning_tokens"},
 }
 
 
@@ -425,6 +431,18 @@ def test_an_error_in_mid_stream_is_as_published(http: httpx.Client, check: Check
     for chunk in chunks:
         check("CreateChatCompletionStreamResponse", chunk)
     check("ErrorResponse", error)
+
+
+@pytest.mark.parametrize("kind", ["completions", "embeddings"])
+def test_usage_is_as_published(http: httpx.Client, check: Check, somebody: str, kind: str) -> None:
+    http.post("/v1/chat/completions", json=chat_body(script("hi", say="ok"), user=somebody)).raise_for_status()
+    embedded = {"model": "cheshire-cat-embedder", "input": "hi", "user": somebody}
+    http.post("/v1/embeddings", json=embedded).raise_for_status()
+    fields = ["project_id", "user_id", "api_key_id", "model"]
+    query = {"start_time": int(time.time()) - 24 * 60 * 60, "user_ids": somebody, "group_by": fields}
+    page = http.get(f"/v1/organization/usage/{kind}", params=query).raise_for_status().json()
+    assert [len(bucket["results"]) for bucket in page["data"]] == [0, 1]
+    check("UsageResponse", page)
 
 
 def test_models_are_as_published(http: httpx.Client, check: Check) -> None:

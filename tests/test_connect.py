@@ -177,9 +177,10 @@ def page(driver: webdriver.Chrome, cat: Cat) -> Iterator[Page]:
 
 @pytest.fixture
 def ready(page: Page) -> Page:
-    """The page with the right key entered."""
+    """The page with the right key entered, and all that it shows to an admin."""
     page.use_key(KEY)
     assert page["key-status"].text == "The key is valid."
+    page.until(lambda: page["usage-sum"].text, "the usage is shown")
     return page
 
 
@@ -451,27 +452,32 @@ def test_settings_have_the_chosen_model(ready: Page) -> None:
 def test_it_fits_a_phone(ready: Page) -> None:
     ready.emulate("setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=False)
     ready.ask(script("word" * 60, say="word" * 200))
+    make_key(ready, "word" * 25)
+    ready["new-key"].click()
     for client in CLIENTS:
         ready.choose("clients", client)
         width, inner = ready.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert (inner, width <= inner) == (360, True), (client, width)
         outside = ready.run(
             "return [...document.querySelectorAll('body *')].filter((element) =>"
-            " !element.closest('pre, svg') && element.getBoundingClientRect().right > innerWidth)"
+            " !element.closest('pre, svg, .table, .unseen') && element.getBoundingClientRect().right > innerWidth)"
             ".map((element) => element.outerHTML)"
         )
         assert outside == []
 
 
 COLOURS = """
-    const texts = document.querySelectorAll("h1, h2, p, label, legend, button, .text, .figures, .name, code");
+    const texts = document.querySelectorAll(
+        "h1, h2, h3, p, label, legend, button, th, td, code, figcaption *," +
+        ".text, .figures, .name, .title, .details, .tag"
+    );
     const colour = (element) => getComputedStyle(element).color;
     const ground = (element) => {
         const own = getComputedStyle(element).backgroundColor;
         return own === "rgba(0, 0, 0, 0)" ? ground(element.parentElement) : own;
     };
     return [...texts]
-        .filter((element) => element.checkVisibility() && element.textContent.trim())
+        .filter((element) => element.checkVisibility() && element.textContent.trim() && !element.closest(".unseen"))
         .map((element) => [element.textContent, colour(element), ground(element)]);
 """
 """Text, colour and the colour behind it of all that is shown."""
@@ -492,6 +498,9 @@ def contrast(first: str, second: str) -> float:
 @needs_browser
 def test_it_has_a_dark_mode_and_enough_contrast_in_both_modes(ready: Page) -> None:
     ready.ask(script(say="one"))
+    make_key(ready, "for colours")
+    ready["new-key"].click()
+    ready.driver.find_element(By.CSS_SELECTOR, "#key-list .danger").click()
     grounds = {}
     for scheme in ("light", "dark"):
         ready.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
@@ -516,14 +525,219 @@ def test_every_input_has_a_label_and_can_be_reached_by_keyboard(ready: Page) -> 
     assert [name for name in reached if name in wanted] == wanted
 
 
+# Keys
+
+
+def make_key(page: Page, name: str, **fields: str) -> str:
+    """Make a key on the page; return its value. `fields`: by the ids of the inputs, and `models`."""
+    page["new-key"].click()
+    page["key-name"].send_keys(name)
+    page.choose("key-for", fields.pop("key_for", "service"))
+    for box in fields.pop("models", "").split():
+        page.driver.find_element(By.CSS_SELECTOR, f'#key-models input[value="{box}"]').click()
+    for element, value in fields.items():
+        page[element.replace("_", "-")].send_keys(value)
+    page["editor-save"].click()
+    page.until(page["made"].is_displayed, "the key is made")
+    assert not page["key-editor"].is_displayed()
+    return page["made-value"].text
+
+
+def key_named(page: Page, name: str) -> WebElement:
+    (item,) = [item for item in page.all("#key-list > li") if item.find_element(By.CLASS_NAME, "title").text == name]
+    return item
+
+
+def press(page: Page, name: str, button: str) -> None:
+    key_named(page, name).find_element(By.CSS_SELECTOR, f'button[aria-label="{button} the key {name}"]').click()
+
+
+def ask_with(cat: Cat, key: str, **more: Any) -> httpx.Response:
+    body = {"model": "cheshire-cat", "messages": [{"role": "user", "content": "hi"}], **more}
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.post(f"{cat.base_url}/chat/completions", json=body, headers=headers, timeout=30)
+
+
+@needs_browser
+def test_keys_and_usage_are_shown_to_admins_only(page: Page, cat: Cat) -> None:
+    def shown() -> list[bool]:
+        return [page[section].is_displayed() for section in ("keys", "usage")]
+
+    assert shown() == [False, False]
+    page.use_key(KEY)
+    page.until(lambda: shown() == [True, True], "the key is an admin's")
+    value = make_key(page, "seen by admins only")
+    for key in (cat.token("alice"), "wrong", value):
+        page.use_key(key)
+        page.until(lambda: shown() == [False, False], "the key is no admin's")
+        content = page["keys"].get_property("textContent")
+        assert "seen by admins only" not in content
+        assert value not in page.run("return document.body.textContent")
+    assert page["key-status"].text == "The key is valid."
+
+
+@needs_browser
+def test_a_key_is_made_copied_once_and_put_into_the_settings_of_a_client(ready: Page, cat: Cat) -> None:
+    value = make_key(ready, "Open WebUI")
+    assert ask_with(cat, value, user="somebody").status_code == 200
+    assert ready.copy("made-value") == value
+    ready["made-use"].click()
+    assert f"Bearer {value}" in ready["settings"].text
+    assert ready["with-key-text"].text == "with the new key “Open WebUI”"
+    ready.choose("clients", "Open WebUI")
+    assert f"OPENAI_API_KEY={value}" in ready["settings"].text
+    ready["made-done"].click()
+    assert not ready["made"].is_displayed()
+    assert value not in ready["keys"].get_property("textContent")
+    press(ready, "Open WebUI", "Delete")
+    press(ready, "Open WebUI", "Yes, delete")
+    ready.use_key(KEY)
+    ready["with-key"].click()
+    assert value not in ready.run("return document.body.textContent")
+
+
+@needs_browser
+def test_a_key_has_the_limits_that_were_entered(ready: Page, cat: Cat, somebody: str) -> None:
+    value = make_key(
+        ready,
+        "limited",
+        key_for="end_user",
+        key_end_user=somebody,
+        key_rate="7",
+        key_tokens="1000000",
+        key_expires="01012099",
+        models="cheshire-cat",
+    )
+    (made,) = [key for key in cat.http.get("/custom/keys?order=desc").json()["data"] if key["name"] == "limited"]
+    assert made["end_user"] == somebody
+    assert (made["rate_limit_per_minute"], made["tokens_per_day"], made["models"]) == (7, 10**6, ["cheshire-cat"])
+    assert made["expires_at"] == 4070995200  # the end of that day
+    details = key_named(ready, "limited").find_element(By.CLASS_NAME, "details").text
+    for part in (f"for {somebody}", "7 requests a minute", "0 of 1,000,000 tokens today", "until 2099-01-01"):
+        assert part in details
+    assert value not in details
+    press(ready, "limited", "Change")
+    assert ready["key-expires"].get_property("value") == "2099-01-01"
+    assert not ready["key-for"].is_displayed()
+    for element, text in (("key-name", "unlimited"), ("key-rate", ""), ("key-tokens", "")):
+        ready[element].clear()
+        ready[element].send_keys(text)
+    ready["editor-save"].click()
+    ready.until(lambda: "is changed" in ready["keys-status"].text, "it is changed")
+    changed = cat.http.get(f"/custom/keys/{made['id']}").json()
+    assert (changed["name"], changed["rate_limit_per_minute"], changed["tokens_per_day"]) == ("unlimited", None, None)
+    assert (changed["models"], changed["expires_at"]) == (["cheshire-cat"], 4070995200)
+    cat.http.delete(f"/custom/keys/{made['id']}").raise_for_status()
+
+
+@needs_browser
+def test_a_key_is_disabled_enabled_and_deleted_after_a_second_look(ready: Page, cat: Cat) -> None:
+    value = make_key(ready, "doomed", key_for="own")
+    press(ready, "doomed", "Disable")
+    ready.until(lambda: "is disabled" in ready["keys-status"].text, "it is disabled")
+    assert ask_with(cat, value).status_code == 401
+    assert key_named(ready, "doomed").find_element(By.CLASS_NAME, "tag").text == "disabled"
+    press(ready, "doomed", "Enable")
+    ready.until(lambda: "is enabled" in ready["keys-status"].text, "it is enabled")
+    press(ready, "doomed", "Delete")
+    assert ask_with(cat, value).status_code == 200
+    press(ready, "doomed", "Keep")
+    assert not key_named(ready, "doomed").find_elements(By.CLASS_NAME, "sure")
+    press(ready, "doomed", "Delete")
+    press(ready, "doomed", "Yes, delete")
+    ready.until(lambda: "is deleted" in ready["keys-status"].text, "it is deleted")
+    assert "doomed" not in [title.text for title in ready.all("#key-list .title")]
+    assert ask_with(cat, value).status_code == 401
+
+
+@needs_browser
+def test_a_key_that_cannot_be_made_shows_why_and_keeps_what_was_entered(ready: Page, cat: Cat) -> None:
+    ready["new-key"].click()
+    ready["key-name"].send_keys("of the past")
+    ready.run("document.getElementById('key-expires').value = '2020-01-01'")
+    ready["editor-save"].click()
+    ready.until(lambda: "expires_at" in ready["editor-status"].text, "it is refused")
+    assert ready["key-name"].get_property("value") == "of the past"
+    ready["key-name"].send_keys(Keys.ESCAPE)
+    assert not ready["key-editor"].is_displayed()
+
+
+@needs_browser
+def test_names_of_keys_and_people_are_text_and_never_markup(ready: Page, cat: Cat) -> None:
+    markup = "<img src=x onerror=alert(1)>"
+    value = make_key(ready, markup)
+    usage = {"prompt_tokens": 10**10, "completion_tokens": 1, "total_tokens": 10**10 + 1}
+    asked = {"messages": [{"role": "user", "content": script("hi", say="ok", reported_usage=usage)}]}
+    assert ask_with(cat, value, user=markup, **asked).status_code == 200
+    ready["refresh"].click()
+    ready.choose("by", "By person")
+    ready.until(lambda: markup in ready["by-rows"].text, "the person is listed")
+    assert ready.all("main img") == []
+    press(ready, markup, "Delete")
+    press(ready, markup, "Yes, delete")
+
+
+# Usage
+
+
+def rows_of_usage(page: Page) -> dict[str, list[str]]:
+    rows = page.run(
+        "return [...document.querySelectorAll('#by-rows tr')].map((row) =>"
+        " [...row.cells].map((cell) => cell.textContent))"
+    )
+    return {name: cells for name, *cells in rows}
+
+
+@needs_browser
+def test_usage_is_shown_by_key_person_and_model_with_todays_budgets(ready: Page, cat: Cat, somebody: str) -> None:
+    value = make_key(ready, somebody, key_tokens="2000000000")
+    usage = {"prompt_tokens": 10**9, "completion_tokens": 10**6, "total_tokens": 10**9 + 10**6}
+    asked = {"messages": [{"role": "user", "content": script("hi", say="ok", reported_usage=usage)}], "user": somebody}
+    assert ask_with(cat, value, **asked).status_code == 200
+    ready["made-done"].click()
+    ready["refresh"].click()
+    used = ["1", "1,000,000,000", "1,000,000"]
+    ready.until(lambda: rows_of_usage(ready).get(somebody) == used, "it is listed by key")
+    ready.choose("by", "By person")
+    ready.until(lambda: ready["by-title"].text == "Person", "by person")
+    assert rows_of_usage(ready)[somebody] == used
+    ready.choose("by", "By model")
+    ready.until(lambda: ready["by-title"].text == "Model", "by model")
+    requests, *_ = rows_of_usage(ready)["cheshire-cat"]
+    assert int(requests.replace(",", "")) >= 1
+    (budget,) = [line for line in ready.all("#budget-list li") if somebody in line.text]
+    assert budget.text == f"{somebody}: 1,001,000,000 of 2,000,000,000 tokens"
+    assert budget.find_element(By.TAG_NAME, "meter").accessible_name == budget.text
+    (made,) = [key for key in cat.http.get("/custom/keys?order=desc").json()["data"] if key["name"] == somebody]
+    cat.http.delete(f"/custom/keys/{made['id']}").raise_for_status()
+
+
+@needs_browser
+def test_usage_has_a_bar_for_each_day_with_requests(ready: Page, cat: Cat) -> None:
+    assert ask_with(cat, KEY).status_code == 200
+    for period, days in (("7 days", 7), ("90 days", 90), ("30 days", 30)):
+        ready.choose("period", period)
+        ready.until(lambda days=days: len(ready.all("#bars .hit")) == days, f"{days} days")
+        assert len(ready.all("#day-rows tr")) == days
+    ready.choose("measure", "Requests")
+    assert len(ready.all("#bars .requests")) == 1
+    (last, requests, tokens) = ready.run(
+        "return [...document.querySelector('#day-rows tr:last-child').children].map((cell) => cell.textContent)"
+    )
+    assert last == ready["bars-to"].text
+    assert int(requests.replace(",", "")) >= 1
+    assert int(tokens.replace(",", "")) >= 2
+
+
 @needs_browser
 def test_it_sends_requests_only_to_this_cat_and_stores_the_key_nowhere(ready: Page, cat: Cat) -> None:
     ready["with-key"].click()
     ready.ask(script(say="one"))
     events = [json.loads(entry["message"])["message"] for entry in ready.driver.get_log("performance")]
     urls = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
-    asked = {url for url in urls if not url.startswith(("data:", "about:"))}
-    paths = ("connect", "health", "v1/models", "v1/chat/completions")
+    asked = {url.split("?")[0] for url in urls if not url.startswith(("data:", "about:"))}
+    usage = [f"v1/organization/usage/{kind}" for kind in ("completions", "embeddings")]
+    paths = ("connect", "health", "v1/models", "v1/chat/completions", "keys", *usage)
     assert asked == {f"{cat.url}/custom/{path}" for path in paths}
     assert ready.driver.current_url == ready.url
     kept = ready.run(
@@ -593,6 +807,20 @@ class LoginWall(Proxy):
     do_GET = do_POST = _pass_on
 
 
+class Warned(Proxy):
+    """Puts a warning into the list of keys."""
+
+    def _pass_on(self) -> None:
+        if "/keys" not in self.path:
+            return super()._pass_on()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"data": [], "has_more": False, "warning": "everybody knows the key"}).encode())
+        return None
+
+    do_GET = do_POST = _pass_on
+
+
 @contextmanager
 def behind(proxy: type[Proxy], cat: Cat) -> Iterator[str]:
     """The plugin's base URL behind the proxy."""
@@ -624,3 +852,13 @@ def test_a_response_from_something_else_than_the_api_is_reported(page: Page, cat
         assert "proxy" in page["trouble"].text
         page.use_key(KEY)
         assert "proxy" in page["key-status"].text
+
+
+@needs_browser
+def test_a_warning_about_the_cats_own_key_is_shown_to_admins(page: Page, cat: Cat) -> None:
+    with behind(Warned, cat) as base:
+        page.open(f"{base}/connect")
+        assert not page["keys-warning"].is_displayed()
+        page.use_key(KEY)
+        page.until(page["keys-warning"].is_displayed, "the warning is shown")
+        assert page["keys-warning"].text == "Everybody knows the key."

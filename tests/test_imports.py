@@ -27,7 +27,7 @@ HOST_LAYERS = (
     {"v1", "v2"},
     {"shared"},
     {"port", "collections"},
-    {"storage"},
+    {"storage", "usage_table", "server"},
     {"detect"},
     {"line", "names"},
 )
@@ -136,11 +136,13 @@ def test_the_layers_include_every_room() -> None:
 STATE = {
     "cat_openai_api.runtime.runtime",
     "cat_openai_api.packages._install_lock",
+    "cat_openai_api.hosts.storage.request_began",
     "cat_openai_api.hosts.v2.llm.announced_request",
     "cat_openai_api.hosts.v2.llm.run_llm",
     "cat_openai_api.hosts.v2.llm.token_source",
 }
-"""Objects that change, in modules: the runtime, a lock for calls of pip, and the context variables of a run."""
+"""Objects that change, in modules: the runtime, a lock for calls of pip, and the context variables of a request and of
+a run."""
 
 UNCHANGING = {
     "cat_openai_api.api.responses.input._item_list",

@@ -35,6 +35,9 @@ ROUTES = {
     ("post", "/custom/v1/responses/{response_id}/cancel"),
     ("get", "/custom/v1/responses/{response_id}/input_items"),
     ("post", "/custom/message"),
+    ("get", "/custom/v1/organization/usage/completions"),
+    ("get", "/custom/v1/organization/usage/embeddings"),
+    ("delete", "/custom/end_users/{name}"),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -280,6 +281,70 @@ class TestTwoCatsBehindOneBalancer:
         ]
         assert codes == [200, 200, 200]
         assert [http.get(place, params={"user": somebody}).status_code for _ in range(2)] == [404, 404]
+
+    def test_usage_of_both_adds_up_to_the_token(
+        self, http: httpx.Client, change: Callable[..., None], somebody: str, until: Callable[..., None]
+    ) -> None:
+        change(rate_limit_per_minute=0)
+        keys = [
+            http.post("/keys", json={"name": f"{somebody} {number}", "service": True}).json() for number in range(5)
+        ]
+
+        def ask(number: int) -> None:
+            usage = {"prompt_tokens": 1000 + number, "completion_tokens": number, "total_tokens": 1000 + 2 * number}
+            asked = body(user("hi", say="ok", reported_usage=usage), user=f"{somebody}{number % 7}")
+            headers = {"Authorization": f"Bearer {keys[number % 5]['value']}"}
+            http.post(CHAT, json=asked, headers=headers).raise_for_status()
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(ask, range(210)))
+
+        def used(field: str, **query: Any) -> dict[str, tuple[int, int, int]]:
+            query = {"start_time": int(time.time()) - 60, "bucket_width": "1h", "group_by": field, **query}
+            buckets = http.get("/v1/organization/usage/completions", params=query).raise_for_status().json()["data"]
+            sums: Counter[tuple[str, str]] = Counter()
+            for result in (result for bucket in buckets for result in bucket["results"]):
+                for name in ("num_model_requests", "input_tokens", "output_tokens"):
+                    sums[result[field], name] += result[name]
+            return {
+                name: (sums[name, "num_model_requests"], sums[name, "input_tokens"], sums[name, "output_tokens"])
+                for name, _ in sums
+            }
+
+        ids = [key["id"] for key in keys]
+        until(lambda: sum(n for n, *_ in used("api_key_id", api_key_ids=ids).values()) == 210, "both have written")
+        numbers = [range(which, 210, 5) for which in range(5)]
+        expected = {key: (42, 42_000 + sum(of), sum(of)) for key, of in zip(ids, numbers, strict=True)}
+        assert used("api_key_id", api_key_ids=ids) == expected
+        people = {f"{somebody}{which}": range(which, 210, 7) for which in range(7)}
+        assert used("user_id", user_ids=[*people]) == {
+            name: (30, 30_000 + sum(of), sum(of)) for name, of in people.items()
+        }
+        for key in ids:
+            http.delete(f"/keys/{key}").raise_for_status()
+
+    def test_who_is_erased_at_one_is_not_stored_again_by_the_other(
+        self, two: list[CatOfSeveral], upstream: Upstream, tag: str, somebody: str
+    ) -> None:
+        plain = two[1].http
+        asked = {"model": "cheshire-cat", "user": somebody}
+        slow = script("hi", tag=tag, say="ok", first_delay=1.5)
+        kept = plain.post("/custom/v1/responses", json={**asked, "input": "hi"}).raise_for_status().json()["id"]
+        with ThreadPoolExecutor(2) as threads:
+            responding = threads.submit(plain.post, "/custom/v1/responses", json={**asked, "input": slow})
+            sending = threads.submit(plain.post, "/custom/message", json={"text": slow, "user_id": somebody})
+            upstream.wait(tag, count=2, state="running")
+            erased = two[0].http.delete(f"/custom/end_users/{somebody}").raise_for_status().json()["erased"]
+            assert erased["responses"] == 1
+            made = responding.result().raise_for_status().json()["id"]
+            sending.result().raise_for_status()
+        for response in (kept, made):
+            assert plain.get(f"/custom/v1/responses/{response}", params={"user": somebody}).status_code == 404
+        left = two[0].http.delete(f"/custom/end_users/{somebody}").json()["erased"]
+        assert (left["responses"], left["conversations"]) == (0, 0)
+        query = {"start_time": int(time.time()) - 60, "user_ids": somebody}
+        usage = two[0].http.get("/custom/v1/organization/usage/completions", params=query).json()["data"]
+        assert [result for bucket in usage for result in bucket["results"]] == []
 
     def test_what_earlier_versions_stored_is_moved_once_by_both(
         self, two: list[CatOfSeveral], postgres: Postgres, somebody: str

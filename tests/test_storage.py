@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +20,14 @@ from uuid import UUID, uuid4, uuid5
 import httpx
 import pytest
 from asking import body, said_to, user
+from bridge.cat_openai_api.domain.usage import UsageCounts, UsageLabels
 from bridge.cat_openai_api.errors import StorageFailed
 from bridge.cat_openai_api.hosts.collections import CONVERSATIONS, RESPONSES, STATES
 from bridge.cat_openai_api.hosts.shared.legacy import LegacyEntries
 from bridge.cat_openai_api.hosts.shared.sql import Database, SqlStorage
-from bridge.cat_openai_api.hosts.storage import Collection
+from bridge.cat_openai_api.hosts.shared.sql_usage import SqlUsageTable
+from bridge.cat_openai_api.hosts.storage import Collection, request_began
+from bridge.cat_openai_api.hosts.usage_table import DAY, HOUR, LIFETIMES, MINUTE, UsageQuery
 from bridge.cat_openai_api.hosts.v1.storage import SqliteFile
 from bridge.cat_openai_api.hosts.v2 import store
 from bridge.cat_openai_api.wire.off_loop import LARGE, off_loop
@@ -129,6 +133,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     backend = Backend(store.CatDatabase)
     if request.param == "postgres":
         backend.execute("DROP TABLE IF EXISTS openai_api_rows")
+        backend.execute("DROP TABLE IF EXISTS openai_api_usage")
         backend.execute("DROP TABLE IF EXISTS key_value_db")
     return backend
 
@@ -242,11 +247,129 @@ def test_all_rows_of_one_person_can_be_deleted(backend: Backend) -> None:
         for collection in (THINGS, FEW):
             for owner in ("alice", "bob"):
                 await storage.insert(collection, owner, "a", 1)
-        await storage.delete_all("alice")
+        assert await storage.delete_all("alice") == {"things": 1, "few": 1}
+        assert await storage.delete_all("alice") == await storage.delete_all("nobody") == {}
         assert await storage.keys(THINGS, "alice") == await storage.keys(FEW, "alice") == []
         assert await storage.keys(THINGS, "bob") == await storage.keys(FEW, "bob") == ["a"]
 
     backend.run(work)
+
+
+def test_a_request_from_before_the_erasure_adds_and_changes_nothing(backend: Backend) -> None:
+    """Also on another Cat. Requests that begin later, and what is no request, are not affected."""
+
+    async def work(storage: SqlStorage) -> None:
+        other = backend.storage()
+        request_began.set(time.time())
+        await storage.insert(THINGS, "alice", "a", 1)
+        await storage.delete_all("alice")
+        for cat in (storage, other):
+            assert not await cat.insert(THINGS, "alice", "b", 1)
+            await cat.update(THINGS, "alice", "b", lambda _: 1)
+            assert await cat.keys(THINGS, "alice") == []
+            assert await cat.insert(THINGS, "bob", f"{id(cat)}", 1)
+        request_began.set(time.time() + 0.01)
+        assert await other.insert(THINGS, "alice", "b", 1)
+        request_began.set(time.time() - 60)
+        await storage.update(THINGS, "alice", "b", lambda _: 2)
+        row = await storage.load(THINGS, "alice", "b")
+        assert row is not None
+        assert row.value == 1
+        assert await storage.erased({"alice": time.time() - 60, "bob": 0.0}) == {"alice"}
+        assert await storage.erased({"alice": time.time() + 60}) == set()
+        request_began.set(None)
+        assert await storage.insert(THINGS, "alice", "c", 1)
+        await other.close()
+
+    backend.run(work)
+    assert backend.lines == []
+
+
+OF_ALICE = UsageLabels("completions", "key_1", "alice's key", "Alice", "cheshire-cat")
+OF_BOB = UsageLabels("completions", "", "bob's key", "Bob\0", "cheshire-cat")
+EMBEDDED = UsageLabels("embeddings", "", "bob's key", "Bob", "cheshire-cat-embedder")
+ONCE = UsageCounts(1, 10, 5, 4, 2)
+NOW = 1_700_000_000 // DAY * DAY + 12 * HOUR
+
+
+class TestUsage:
+    @staticmethod
+    def run(backend: Backend, work: Callable[[SqlUsageTable, SqlUsageTable], Coroutine[Any, Any, None]]) -> None:
+        """With the tables of two Cats."""
+
+        async def with_tables() -> None:
+            databases = [backend._make_database() for _ in range(2)]
+            await work(*(SqlUsageTable(database, backend.lines.append) for database in databases))
+            for database in databases:
+                await database.close()
+
+        asyncio.run(with_tables())
+        assert backend.lines == []
+
+    @staticmethod
+    async def sums(table: SqlUsageTable, width: int = DAY, **query: Any) -> dict[Any, UsageCounts]:
+        """By start and labels."""
+        kind, start, end = query.pop("kind", "completions"), query.pop("start", 0), query.pop("end", NOW + DAY)
+        found = await table.sums(UsageQuery(kind, width, start, end, **query))
+        return {(each.start, *each.labels.values()): each.counts for each in found}
+
+    def test_what_cats_add_is_summed_up(self, backend: Backend) -> None:
+        async def work(one: SqlUsageTable, other: SqlUsageTable) -> None:
+            await one.add("one", 1, {(NOW, OF_ALICE): ONCE, (NOW + 60, OF_ALICE): ONCE, (NOW + HOUR, OF_BOB): ONCE})
+            await other.add("other", 1, {(NOW, OF_ALICE): ONCE, (NOW, EMBEDDED): ONCE})
+            await other.add("other", 2, {(NOW, OF_ALICE): ONCE})
+            day = NOW - NOW % DAY
+            assert await self.sums(one) == {(day,): UsageCounts(5, 50, 25, 20, 10)}
+            assert await self.sums(one, kind="embeddings") == {(day,): ONCE}
+            by_hour = await self.sums(other, HOUR, group_by=["name", "key_id"])
+            assert by_hour == {(NOW, "Alice", "key_1"): UsageCounts(4, 40, 20, 16, 8), (NOW + HOUR, "Bob�", ""): ONCE}
+            by_minute = await self.sums(other, MINUTE, end=NOW + HOUR)
+            assert by_minute == {(NOW,): UsageCounts(3, 30, 15, 12, 6), (NOW + 60,): ONCE}
+            assert await self.sums(one, names=["Alice"], models=["cheshire-cat"], key_ids=["key_1", "key_2"])
+            assert await self.sums(one, names=["Alice"], key_ids=["key_2"]) == {}
+            assert await self.sums(one, end=day) == await self.sums(one, start=NOW + DAY, end=NOW + 2 * DAY) == {}
+
+        self.run(backend, work)
+
+    def test_a_batch_that_is_added_twice_counts_once(self, backend: Backend) -> None:
+        async def work(one: SqlUsageTable, other: SqlUsageTable) -> None:
+            many = {(NOW, replace(OF_ALICE, key_id=f"key_{number}")): ONCE for number in range(450)}
+            for _ in range(2):
+                await one.add("one", 1, many)
+                await other.add("other", 1, {(NOW, OF_ALICE): ONCE})
+            assert [counts.requests for counts in (await self.sums(one)).values()] == [451]
+
+        self.run(backend, work)
+
+    def test_who_is_forgotten_is_in_no_sum_and_the_sums_stay(self, backend: Backend) -> None:
+        async def work(one: SqlUsageTable, other: SqlUsageTable) -> None:
+            namesake = replace(OF_ALICE, person="another alice's key")
+            await one.add("one", 1, {(NOW, OF_ALICE): ONCE, (NOW, OF_BOB): ONCE, (NOW, namesake): ONCE})
+            before = await self.sums(one)
+            assert await other.forget(["alice's key", "nobody's"], None) == 2
+            names = await self.sums(one, group_by=["name"])
+            assert {name: counts.requests for (_, name), counts in names.items()} == {"": 1, "Alice": 1, "Bob�": 1}
+            assert await other.forget([], "Alice") == 2
+            assert await other.forget(["alice's key"], "Alice") == await other.forget([], None) == 0
+            assert {name for _, name in await self.sums(one, group_by=["name"])} == {"", "Bob�"}
+            assert await self.sums(one) == before
+            await one.add("one", 2, {(NOW, OF_ALICE): ONCE})
+            assert (await self.sums(one, names=["Alice"])).popitem()[1] == ONCE
+
+        self.run(backend, work)
+
+    def test_what_is_old_is_swept(self, backend: Backend) -> None:
+        async def work(one: SqlUsageTable, other: SqlUsageTable) -> None:
+            now = int(time.time())
+            now -= now % HOUR
+            times = [now, now - LIFETIMES[MINUTE] - 60, now - LIFETIMES[HOUR] - HOUR]
+            await one.add("one", 1, {(moment, OF_ALICE): ONCE for moment in times})
+            await other.sweep()
+            left = {start for (start,) in await self.sums(one, HOUR, end=now + DAY)}
+            assert left == {now, times[1] - times[1] % HOUR}
+            assert {start for (start,) in await self.sums(one, MINUTE, end=now + DAY)} == {now}
+
+        self.run(backend, work)
 
 
 class TestBounds:

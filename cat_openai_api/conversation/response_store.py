@@ -112,6 +112,9 @@ class ActiveResponses:
     def remove(self, response_id: str) -> None:
         self._responses.pop(response_id, None)
 
+    def of(self, person: Person) -> list[ActiveResponse]:
+        return [response for response in self._responses.values() if response.person.key == person.key]
+
     def get(self, person: Person, response_id: str) -> ActiveResponse | None:
         """None where there is none of that id, or where it is another person's."""
         response = self._responses.get(response_id)

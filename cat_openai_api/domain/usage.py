@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Literal, TypeAlias
+
+UsageKind: TypeAlias = Literal["completions", "embeddings"]
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,44 @@ def total_usage(reported: Sequence[Usage | None]) -> Usage | None:
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return other if one is None else one + (other or 0)
+
+
+@dataclass(frozen=True)
+class UsageLabels:
+    """By what a request is counted.
+
+    `key_id`: of the API key; empty for other credentials. `person`: the `key` of a `Person`, `name`: the person's name;
+    both are empty where the person is not known any more. `model`: the Cat's id of it.
+    """
+
+    kind: UsageKind
+    key_id: str
+    person: str
+    name: str
+    model: str
+
+
+@dataclass(frozen=True)
+class UsageCounts:
+    """Sums over requests. `cached` are part of `input`, `reasoning` of `output`, as far as the LLM reported them."""
+
+    requests: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+    @classmethod
+    def of_request(cls, usage: Usage) -> "UsageCounts":
+        """Some LLMs report a total that includes thoughts, and a completion that does not."""
+        output = max(usage.completion, usage.total - usage.prompt)
+        return cls(1, usage.prompt, output, usage.cached or 0, usage.reasoning or 0)
+
+    def __add__(self, other: "UsageCounts") -> "UsageCounts":
+        return UsageCounts(
+            self.requests + other.requests,
+            self.input + other.input,
+            self.output + other.output,
+            self.cached + other.cached,
+            self.reasoning + other.reasoning,
+        )

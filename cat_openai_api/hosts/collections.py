@@ -49,3 +49,6 @@ KEY_USES = Collection("key_uses")
 
 TOKENS_OF_KEYS = Collection("tokens_of_keys", lifetime=2 * DAY)
 """Owned by `NOBODY`: a row for each key and day: the tokens that it has used."""
+
+ERASURES = Collection("erasures", lifetime=DAY)
+"""A row for each person who was erased, in the place of the rows that were deleted. No request runs that long."""

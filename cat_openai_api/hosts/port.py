@@ -19,6 +19,7 @@ from ..domain.people import Access, Caller, Person
 from ..domain.usage import Usage
 from ..wire.json import encode
 from .storage import Storage
+from .usage_table import UsageTable
 
 if TYPE_CHECKING:
     from ...settings import Settings
@@ -140,6 +141,9 @@ class Host(ABC):
     storage: Storage
     """Rows that survive a restart of the Cat."""
 
+    usage: UsageTable
+    """Sums of requests and tokens, in the same database."""
+
     problem: str | None = None
     """Why the plugin cannot work with this Cat, in sentences for clients; None if it can."""
 
@@ -163,6 +167,18 @@ class Host(ABC):
     def key_holder(self, key_id: str) -> Person:
         """The holder of a key that is for no end user, whose `name` is `key_holder_name`. No end user is that person
         as long as none has a name that `is_key_holder_name`."""
+
+    @abstractmethod
+    def people(self, name: str) -> Sequence[Person]:
+        """All whom an admin can mean by a name: the end user of that name, and a user of the Cat with that id."""
+
+    @abstractmethod
+    async def erase(self, person: Person) -> Mapping[str, int]:
+        """Delete all that is stored of the person, and what runs under way would still store.
+
+        That is the person's rows in the storage, and what the Cat itself remembers of the person because of this
+        plugin. Returns numbers of what was deleted, by kind. Raises `StorageFailed`.
+        """
 
     @abstractmethod
     def models(self) -> Sequence[str]:

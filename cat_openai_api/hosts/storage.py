@@ -1,9 +1,14 @@
 """The port to a Cat's storage: rows of JSON, each in a collection and owned by one person."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+
+request_began: ContextVar[float | None] = ContextVar("openai_api_request_began", default=None)
+"""When the request began that the code is a part of, in seconds since the epoch; None outside of requests, and before
+it is known whom the request is for."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class Storage(ABC):
     Other Cats may use the same storage. A row that has expired does not exist for any of these methods. JSON that is
     large is encoded and decoded outside of the event loop. Each method but `close` raises `StorageFailed`, after a line
     in the Cat's log.
+
+    A request (see `request_began`) that began before its owner was erased, on whichever Cat, adds and changes nothing
+    any more: `insert` returns False, and `update` does nothing.
     """
 
     @property
@@ -97,8 +105,15 @@ class Storage(ABC):
         """Delete the rows with that parent."""
 
     @abstractmethod
-    async def delete_all(self, owner: str) -> None:
-        """Delete the rows of the owner in all collections."""
+    async def delete_all(self, owner: str) -> Mapping[str, int]:
+        """Erase the owner: delete the rows in all collections, also those that requests under way would still add.
+
+        Returns the number of deleted rows by the name of their collection.
+        """
+
+    @abstractmethod
+    async def erased(self, owners: Mapping[str, float]) -> set[str]:
+        """Those of the owners who were erased at the time given for each, or later. Known for a day."""
 
     @abstractmethod
     async def sweep(self) -> None:

@@ -1,6 +1,7 @@
 """One call of the API, whichever transport it came by: its caller, settings, end user and limits."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
@@ -8,7 +9,8 @@ from starlette.requests import HTTPConnection
 from ..access.end_user import resolve_end_user
 from ..access.rate_limiter import DEFAULT_BUCKET
 from ..domain.people import Access, Caller, Person
-from ..errors import HostIncompatible
+from ..errors import HostIncompatible, InsufficientPermissions
+from ..hosts.storage import request_began
 from ..runtime import runtime
 from ..telemetry.record import RequestRecord
 
@@ -61,23 +63,39 @@ class ApiCall:
         self.record.debug = self.settings.debug_mode
         runtime.metrics.apply(self.settings)
 
+    async def is_admin(self) -> bool:
+        """Whether the caller, who has been authenticated, may call the routes for admins too."""
+        try:
+            await self.authenticate(Access.ADMIN)
+        except InsufficientPermissions:
+            return False
+        return True
+
     def end_user(self, name: str | None) -> Person:
-        """See `resolve_end_user`. The call's record gets the person."""
+        """See `resolve_end_user`. The call's record gets the person, and the storage learns when the call began: see
+        `request_began`."""
         self.record.person = resolve_end_user(self.caller, name, self.connection.headers, self.settings, runtime.host)
+        request_began.set(self.record.began)
         return self.record.person
 
-    async def admit(self, person: Person, generations: int = 1) -> Callable[[], None]:
-        """Admit the call for `person`, see `Admission.admit`.
+    async def admit(self, person: Person, generations: int = 1, *, uses_tokens: bool = True) -> Callable[[], None]:
+        """Admit the call for `person`, see `Admission.admit`. `uses_tokens`: whether its key's budget counts.
 
-        Returns the function that releases the slots of the concurrency limit and counts the tokens of the caller's key;
-        call it when the call has ended and its record has the usage. Raises `Overloaded`, `RateLimitExceeded` or
-        `InsufficientQuota`.
+        Returns the function that releases the slots of the concurrency limit and counts the usage, also in the budget
+        of the caller's key; call it when the call has ended and its record has the usage. Raises `Overloaded`,
+        `RateLimitExceeded` or `InsufficientQuota`.
         """
+        caller = self.caller if uses_tokens else replace(self.caller, key=None)
         admitted = await runtime.admission.admit(
-            person, self.caller, self.settings, self.bucket, generations=generations, size=self.size
+            person, caller, self.settings, self.bucket, generations=generations, size=self.size
         )
         self.response_headers.update(admitted.headers)
-        return lambda: admitted.release(self.record.usage)
+
+        def release() -> None:
+            admitted.release(self.record.usage)
+            runtime.usage.add_request(self.record)
+
+        return release
 
     def add_left_out_tools(self, names: Sequence[str]) -> None:
         """Name the client's tools that the LLM is not offered, in the log and in a header of the response."""

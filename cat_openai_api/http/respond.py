@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TypeVar
 
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from ..domain.people import Person
 from ..generation.generation import Generation, prepare_generation
 from ..generation.renderer import Renderer
 from ..generation.request import GenerationRequest
+from ..hosts.port import RunCancelled
 from ..runtime import runtime
 from .call import ApiCall
 from .disconnect import cancel_on_disconnect
@@ -66,7 +67,9 @@ async def start_reply(renderer: Renderer) -> None:
     starting = asyncio.ensure_future(renderer.generations[0].reply.start())
     done, _ = await asyncio.wait([starting], timeout=FIRST_EVENT_TIMEOUT)
     for started in done:
-        started.result()
+        # A client gets its stream also where its run has been cancelled: the renderer knows how to end it.
+        with suppress(RunCancelled):
+            started.result()
 
 
 async def respond(

@@ -10,10 +10,12 @@ from typing import Literal, TypeAlias
 
 from ..domain.events import FinishReason
 from ..domain.log import Log
+from ..domain.model_ids import EMBEDDER_MODEL
 from ..domain.people import Person
-from ..domain.usage import Usage
+from ..domain.usage import Usage, UsageKind, UsageLabels
 from ..errors import ApiError, Overloaded
 from ..wire.json import JsonObject
+from ..wire.models import MAX_NAME_LENGTH
 from .meters import Meters
 
 CLIENT_CLOSED_REQUEST = 499
@@ -25,13 +27,13 @@ Outcome: TypeAlias = Literal["ok", "refused", "failed", "gone"]
 class RequestRecord:
     """The record of one request. Attributes are None until they are known.
 
-    `request_id`: the value of the header `x-request-id`. `route`: its path. `model`: the Cat's id, not the client's
-    name for it. `person`: whom the request is for. `key_id`: of the `Caller`. `status`: of the response. `stream`:
-    whether the client requested a stream. `usage`: of all generations that have begun, also of those that failed or
-    whose client left: as the LLM reported it, else counted. `error`: the error that the client got, as a response or in
-    a stream. `left_out_tools`: names of the client's tools that the LLM is not offered. `is_cancelled`: whether another
-    request cancelled this one. `debug`: whether `details` and the error are logged; `details` has lengths and names, no
-    texts.
+    `request_id`: the value of the header `x-request-id`. `route`: its path. `began`: in seconds since the epoch.
+    `model`: the Cat's id, not the client's name for it. `person`: whom the request is for. `key_id`: of the `Caller`.
+    `status`: of the response. `stream`: whether the client requested a stream. `usage`: of all generations that have
+    begun, also of those that failed or whose client left: as the LLM reported it, else counted. `error`: the error that
+    the client got, as a response or in a stream. `left_out_tools`: names of the client's tools that the LLM is not
+    offered. `is_cancelled`: whether another request cancelled this one. `debug`: whether `details` and the error are
+    logged; `details` has lengths and names, no texts.
     """
 
     def __init__(self, request_id: str, route: str) -> None:
@@ -45,6 +47,7 @@ class RequestRecord:
         self.usage: Usage | None = None
         self.error: ApiError | None = None
         self.left_out_tools: Sequence[str] = ()
+        self.began = time.time()
         self.is_cancelled = False
         self.is_background = False
         self.debug = False
@@ -98,6 +101,13 @@ class RequestRecord:
         if self.debug:
             line |= self.details | (self.error.body() if self.error else {})
         log.log_request({name: value for name, value in line.items() if value is not None})
+
+    def usage_labels(self) -> UsageLabels | None:
+        """By what the usage of the request is counted; None where nobody's or no model's was used."""
+        if self.person is None or self.model is None:
+            return None
+        kind: UsageKind = "embeddings" if self.model == EMBEDDER_MODEL else "completions"
+        return UsageLabels(kind, self.key_id, self.person.key, self.person.name[:MAX_NAME_LENGTH], self.model)
 
     def _outcome(self, status: int) -> Outcome:
         if self.error is not None:

@@ -10,6 +10,9 @@ let key = "";
 let history = [];
 let running = null;
 
+// A key that was just made, for the settings of a client: its name and value.
+let madeKey = null;
+
 // ---- Requests to the API
 
 const PROXY_HINT = "It may come from a proxy in front of the Cat.";
@@ -128,8 +131,37 @@ async function useKey(credential) {
   if ($("chat-empty")) {
     $("chat-empty").textContent = `Replies appear here as the Cat says them.${usable ? "" : " Use a key first."}`;
   }
+  madeKey = null;
   showSettings();
+  await showAdmin(usable);
 }
+
+// ---- What only an admin's key shows
+
+async function showAdmin(usable) {
+  const used = key;
+  const page = usable ? await fetchKeys(used).catch(() => null) : null;
+  if (used !== key) return;
+  for (const id of ["keys", "usage"]) $(id).hidden = !page;
+  closeEditor();
+  hideMadeKey();
+  showKeys(page);
+  await showUsage(Boolean(page));
+}
+
+function showStatus(id, text, failed = false) {
+  $(id).toggleAttribute("data-failed", failed);
+  $(id).textContent = text;
+}
+
+function showFailure(id, error) {
+  if (!(error instanceof ApiError)) throw error;
+  showStatus(id, error.message, true);
+  if (error.details) add($(id), "figures", error.details);
+}
+
+const number = (value) => value.toLocaleString("en");
+const day = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 10);
 
 // ---- Choices
 
@@ -300,7 +332,8 @@ models:
 
 function showSettings() {
   const client = CLIENTS.find(({ name }) => name === chosen("clients"));
-  const secret = $("with-key").checked ? key : PLACEHOLDER;
+  const secret = $("with-key").checked ? (madeKey?.value ?? key) : PLACEHOLDER;
+  $("with-key-text").textContent = madeKey ? `with the new key “${madeKey.name}”` : "with my key";
   $("where").textContent = client.where;
   $("settings").textContent = client.settings(baseUrl, chosen("models"), secret);
 }
@@ -439,54 +472,3 @@ function newChat() {
   showRunning();
   if (!$("message").disabled) $("message").focus();
 }
-
-// ---- Event handlers
-
-$("base-url").textContent = baseUrl;
-$("localhost").hidden = !/^(localhost|127\.[\d.]+|\[::1\])$/.test(location.hostname);
-$("insecure").hidden = isSecureContext;
-showChoices("models", ["cheshire-cat"], 0);
-showChoices("clients", CLIENTS.map((client) => client.name), 0);
-showSettings();
-
-$("check").addEventListener("click", checkHealth);
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) checkHealth();
-});
-
-$("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  useKey($("key").value.trim());
-});
-$("show-key").addEventListener("click", () => {
-  const shown = $("key").type === "password";
-  $("key").type = shown ? "text" : "password";
-  $("show-key").textContent = shown ? "Hide" : "Show";
-  $("show-key").setAttribute("aria-pressed", shown);
-});
-
-for (const id of ["clients", "models", "with-key"]) $(id).addEventListener("change", showSettings);
-for (const button of document.querySelectorAll("[data-copies]")) {
-  button.addEventListener("click", () => copy(button));
-}
-
-$("chat-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = $("message").value;
-  if (running || !text.trim()) return;
-  $("message").value = "";
-  $("message").focus();
-  send(text);
-});
-$("message").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  $("chat-form").requestSubmit($("send").hidden ? null : $("send"));
-});
-$("stop").addEventListener("click", () => {
-  running?.abort();
-  $("message").focus();
-});
-$("new-chat").addEventListener("click", newChat);
-
-checkHealth();

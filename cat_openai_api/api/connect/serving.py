@@ -11,6 +11,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 
+SCRIPTS = ("page.js", "keys.js", "usage.js", "start.js")
+"""The parts of one module."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -20,7 +23,7 @@ class Page:
 
 @cache
 def connect_page() -> Page:
-    style, script = _read("page.css"), _read("page.js")
+    style, script = _read("page.css"), "".join(_read(name) for name in SCRIPTS)
     return Page(
         _read("page.html").replace("{{style}}", style).replace("{{script}}", script),
         {

@@ -24,6 +24,7 @@ FEATURES = [
     "responses.websocket",
     "streaming",
     "structured_output",
+    "usage",
 ]
 
 

@@ -82,6 +82,14 @@ NAMES = (
             "CatMessage.langchainfy",
         ),
     ),
+    Required(
+        "erasing a person's memory",
+        "cat.memory.vector_memory",
+        (
+            "VectorMemoryCollection.delete_points_by_metadata_filter",
+            "VectorMemoryCollection._qdrant_filter_from_dict",
+        ),
+    ),
     Required("forms and plugins' own state of a conversation", "cat.cache.cache_item", ("CacheItem",)),
     Required("forms and plugins' own state of a conversation", "cat.cache.in_memory_cache", ("InMemoryCache",)),
     Required("the limit on the Cat's token counting", "cat.looking_glass.callbacks", ("tiktoken.get_encoding",)),
@@ -106,5 +114,6 @@ RUNNING = (
     Required("API keys", "state.ccat.core_auth_handler", ("authorize_user_from_credential",)),
     Required("the vector database, which only one thread may use", "state.ccat.memory.vectors", ("vector_db",)),
     Required("the vector database, which only one thread may use", "state.ccat.memory.vectors", ("local_vector_db",)),
+    Required("erasing a person's memory", "state.ccat.memory.vectors", ("collections",)),
 )
 """Of `cat.startup.cheshire_cat_api.state`, which has `ccat` once the Cat has started."""

@@ -41,6 +41,7 @@ NAMES = (
     ),
     Required("files in the conversation", "cat.protocols.model_context.type_wrappers", ("EmbeddedResource",)),
     Required("stored conversations and states", "cat.db", ("KeyValueDB._meta",)),
+    Required("erasing end users", "cat.db.models", ("UserKeyValueDB.user_id", "UserKeyValueDB.delete")),
 )
 
 RUNNING = (

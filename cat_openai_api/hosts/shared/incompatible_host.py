@@ -1,6 +1,6 @@
 """The host on a Cat that lacks names that the plugin uses: it can do nothing but log."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from starlette.requests import HTTPConnection
@@ -41,6 +41,12 @@ class IncompatibleHost(Host):
         self._refuse()
 
     def key_holder(self, key_id: str) -> Person:
+        self._refuse()
+
+    def people(self, name: str) -> Sequence[Person]:
+        self._refuse()
+
+    async def erase(self, person: Person) -> Mapping[str, int]:
         self._refuse()
 
     def models(self) -> Sequence[str]:

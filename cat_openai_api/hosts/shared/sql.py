@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -15,7 +16,8 @@ from typing import Any, TypeAlias
 from ...errors import StorageFailed
 from ...wire.json import encode
 from ...wire.off_loop import off_loop
-from ..storage import Collection, Row, Storage, Unchanged
+from ..collections import ERASURES
+from ..storage import Collection, Row, Storage, Unchanged, request_began
 from .legacy import LegacyEntries, UnreadableEntry, legacy_rows
 from .storage import retry, storage_failures
 
@@ -42,8 +44,6 @@ CREATE = (
     "CREATE INDEX IF NOT EXISTS openai_api_rows_expires_at ON openai_api_rows (expires_at)",
 )
 
-EXISTS = "SELECT expires_at FROM openai_api_rows WHERE 1 = 0"
-
 COLUMNS = "key, value, size, version, created_at, expires_at"
 
 OF_OWNER = "owner = ? AND collection = ?"
@@ -68,9 +68,18 @@ CHAIN = f"""WITH RECURSIVE chain (link, next, place) AS (
     )
     SELECT {COLUMNS} FROM chain JOIN openai_api_rows ON key = link WHERE {OF_OWNER} ORDER BY place DESC"""
 
-INSERT = """INSERT INTO openai_api_rows
+NOT_ERASED = f"""NOT EXISTS (
+        SELECT 1 FROM openai_api_rows AS erasure
+        WHERE erasure.owner = ? AND erasure.collection = '{ERASURES.name}' AND erasure.updated_at >= ?
+    )"""
+"""The owner has not been erased since a time."""
+
+INSERT = f"""INSERT INTO openai_api_rows
         (owner, collection, key, parent, value, size, version, created_at, updated_at, expires_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT),
+        CAST(? AS BIGINT), CAST(? AS BIGINT),
+        CAST(? AS DOUBLE PRECISION), CAST(? AS DOUBLE PRECISION), CAST(? AS DOUBLE PRECISION)
+    WHERE {NOT_ERASED}
     ON CONFLICT (owner, collection, key) DO UPDATE SET
         parent = excluded.parent, value = excluded.value, size = excluded.size, version = excluded.version,
         created_at = excluded.created_at, updated_at = excluded.updated_at, expires_at = excluded.expires_at
@@ -80,7 +89,7 @@ INSERT = """INSERT INTO openai_api_rows
 
 UPDATE = f"""UPDATE openai_api_rows
     SET value = ?, size = ?, version = ?, created_at = ?, updated_at = ?, expires_at = ?
-    WHERE {OF_OWNER} AND key = ? AND version = ?
+    WHERE {OF_OWNER} AND key = ? AND version = ? AND {NOT_ERASED}
     RETURNING version"""
 
 TRIM = f"""DELETE FROM openai_api_rows WHERE {OF_OWNER} AND key IN (
@@ -95,11 +104,26 @@ DELETE = f"DELETE FROM openai_api_rows WHERE {OF_OWNER} AND key = ? AND {LIVE} R
 
 DELETE_CHILDREN = f"DELETE FROM openai_api_rows WHERE {OF_OWNER} AND parent = ?"
 
-DELETE_ALL = "DELETE FROM openai_api_rows WHERE owner = ?"
+NOTE_ERASURE = f"""INSERT INTO openai_api_rows
+        (owner, collection, key, value, size, version, created_at, updated_at, expires_at)
+    VALUES (?, '{ERASURES.name}', '', 'true', 4, ?, ?, ?, ?)
+    ON CONFLICT (owner, collection, key) DO UPDATE SET
+        version = excluded.version, updated_at = excluded.updated_at, expires_at = excluded.expires_at"""
+
+DELETE_ALL = f"DELETE FROM openai_api_rows WHERE owner = ? AND collection <> '{ERASURES.name}' RETURNING collection"
+
+ERASED = f"""SELECT owner, updated_at FROM openai_api_rows
+    WHERE owner IN ({{owners}}) AND collection = '{ERASURES.name}'"""
 
 SWEEP = "DELETE FROM openai_api_rows WHERE expires_at <= ?"
 
 NO_LIMIT = 2**62
+
+NO_REQUEST = 1e18
+"""A time after all erasures: what no request does is not affected by them."""
+
+MAX_OWNERS = 500
+"""Of one statement."""
 
 Statement: TypeAlias = tuple[Any, ...]
 """SQL, and a value for each `?` in it."""
@@ -129,6 +153,30 @@ class Database(ABC):
         """Release threads and connections. Statements can be executed after it."""
 
 
+class Table:
+    """Creates a table where it does not exist. `statements`: that create it and its indexes if they do not exist."""
+
+    def __init__(self, database: Database, name: str, statements: Sequence[str]) -> None:
+        self._database = database
+        self._name = name
+        self._statements = statements
+        self._exists = False
+        self._creating = asyncio.Lock()
+
+    async def create(self) -> None:
+        if self._exists:
+            return
+        async with self._creating:
+            if not self._exists:
+                try:
+                    await self._database.execute(f"SELECT 1 FROM {self._name} WHERE 1 = 0")
+                except Exception:  # of whatever class the database has for an unknown table; other failures come again
+                    for statement in self._statements:
+                        # Of several Cats that do so at the same moment Postgres may refuse all but one.
+                        await retry(partial(self._database.execute, statement))
+                self._exists = True
+
+
 class SqlStorage(Storage):
     """Rows are changed by compare-and-swap: a statement names the version that it replaces. No locks are held, and the
     clocks of several Cats decide about nothing but when rows expire and which are the oldest."""
@@ -137,8 +185,7 @@ class SqlStorage(Storage):
         self._database = database
         self._legacy = legacy
         self._log_error = log_error
-        self._has_table = False
-        self._creating = asyncio.Lock()
+        self._table = Table(database, "openai_api_rows", CREATE)
         self._moving = asyncio.Lock()
         self._unreadable: set[str] = set()
 
@@ -218,9 +265,12 @@ class SqlStorage(Storage):
                 else:
                     created_at = present["created_at"] if _is_live(present) else now
                     content = (text, len(text), version, created_at, now, _expires_at(collection, now))
-                    statement = (UPDATE, *content, *_place(collection, owner), key, present["version"])
+                    place = (*_place(collection, owner), key, present["version"])
+                    statement = (UPDATE, *content, *place, *_erasure_condition(owner))
                 if await self._execute(*statement):
                     break
+                if await self._is_erased(owner):
+                    return
                 await asyncio.sleep(random.uniform(0, 0.02))
             else:
                 raise TimeoutError(f"others have changed the row {MAX_ATTEMPTS} times")
@@ -238,14 +288,32 @@ class SqlStorage(Storage):
             await self._prepare(owner)
             await self._execute(DELETE_CHILDREN, *_place(collection, owner), parent)
 
-    async def delete_all(self, owner: str) -> None:
+    async def delete_all(self, owner: str) -> dict[str, int]:
         with self._failures():
             await self._prepare(owner)
-            await self._execute(DELETE_ALL, _digest(owner))
+            # First the note, so that no earlier request adds a row behind the deletion.
+            now = time.time()
+            await self._execute(NOTE_ERASURE, digest(owner), _new_version(), now, now, _expires_at(ERASURES, now))
+            deleted = await self._execute(DELETE_ALL, digest(owner))
+            return {**Counter(record["collection"] for record in deleted)}
+
+    async def erased(self, owners: Mapping[str, float]) -> set[str]:
+        by_digest = {digest(owner): owner for owner in owners}
+        found: set[str] = set()
+        with self._failures():
+            await self._table.create()
+            digests = [*by_digest]
+            for first in range(0, len(digests), MAX_OWNERS):
+                some = digests[first : first + MAX_OWNERS]
+                for record in await self._execute(ERASED.format(owners=", ".join("?" for _ in some)), *some):
+                    owner = by_digest[record["owner"]]
+                    if record["updated_at"] >= owners[owner]:
+                        found.add(owner)
+        return found
 
     async def sweep(self) -> None:
         with self._failures():
-            await self._create_table()
+            await self._table.create()
             for owner in await retry(self._legacy.list_owners):
                 await self._move_legacy(owner)
             await self._execute(SWEEP, time.time())
@@ -258,6 +326,11 @@ class SqlStorage(Storage):
 
     async def _execute(self, statement: str, *values: Any) -> Sequence[Record]:
         return await retry(partial(self._database.execute, statement, *values))
+
+    async def _is_erased(self, owner: str) -> bool:
+        """Whether the owner was erased since the request began that this is a part of."""
+        began = request_began.get()
+        return began is not None and bool(await self.erased({owner: began}))
 
     async def _find(self, collection: Collection, owner: str, key: str) -> Record | None:
         """The row, also when it has expired."""
@@ -274,21 +347,8 @@ class SqlStorage(Storage):
             await self._execute(TRIM, *place, *place, *limits, newest)
 
     async def _prepare(self, owner: str) -> None:
-        await self._create_table()
+        await self._table.create()
         await self._move_legacy(owner)
-
-    async def _create_table(self) -> None:
-        if self._has_table:
-            return
-        async with self._creating:
-            if not self._has_table:
-                try:
-                    await self._database.execute(EXISTS)
-                except Exception:  # of whatever class the database has for an unknown table; other failures come again
-                    for statement in CREATE:
-                        # Of several Cats that do so at the same moment Postgres may refuse all but one.
-                        await self._execute(statement)
-                self._has_table = True
 
     async def _move_legacy(self, owner: str) -> None:
         """Move what earlier versions stored of the person into rows."""
@@ -312,10 +372,10 @@ class SqlStorage(Storage):
 
 def _place(collection: Collection, owner: str) -> tuple[str, str]:
     """The values of `OF_OWNER`."""
-    return _digest(owner), collection.name
+    return digest(owner), collection.name
 
 
-def _digest(owner: str) -> str:
+def digest(owner: str) -> str:
     """In the place of a name, which may be any text of a client's."""
     return sha256(owner.encode()).hexdigest()
 
@@ -364,7 +424,13 @@ def _insertion(
     """`text`: the value as JSON. `version`: 0 is a new one."""
     expires_at = _expires_at(collection, now)
     content = (parent, text, len(text), version or _new_version(), now, now, expires_at)
-    return INSERT, *_place(collection, owner), key, *content, time.time()
+    return INSERT, *_place(collection, owner), key, *content, *_erasure_condition(owner), time.time()
+
+
+def _erasure_condition(owner: str) -> tuple[str, float]:
+    """The values of `NOT_ERASED`, for the request that this is a part of."""
+    began = request_began.get()
+    return digest(owner), NO_REQUEST if began is None else began
 
 
 async def _rows(records: Sequence[Record]) -> list[Row]:

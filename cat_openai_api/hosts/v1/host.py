@@ -17,21 +17,25 @@ from ...domain.events import Event, Step
 from ...domain.model_ids import CAT_MODEL
 from ...domain.people import Access, Caller, Person, key_holder_name
 from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
+from ..collections import STATES
 from ..detect import IS_CAT_1, missing_of_running_cat_1
 from ..names.required import problem_for_clients, problem_for_log
 from ..port import Embedder, Host, Run
 from ..shared.bearer import bearer_credential
+from ..shared.erasures import Erasures
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
+from ..shared.sql_usage import SqlUsageTable
+from ..shared.storage import storage_failures
 from ..shared.transcript import transcript_keys
 from ..shared.turn_notes import load_turn_notes
 from .chat_models import accepts, supports_functions
 from .embedder import configured_embedder
-from .llm_bridge import AsyncLLMBridge
 from .main_prompt import mark_main_prompt, subclass_that_marks
-from .memory import confine_vector_memory
+from .memory import confine_vector_memory, forget
 from .replacement import Replacement
 from .session import Session
+from .state import StoredOfRun, delete_from_cache
 from .storage import LegacyCache, SqliteFile, storage_path
 from .tokens import LimitedTiktoken
 
@@ -95,7 +99,10 @@ class Cat1(Host):
     is_open_without_key = True
 
     def __init__(self) -> None:
-        self.storage = SqlStorage(SqliteFile(storage_path()), LegacyCache(), self.log_error)
+        file = SqliteFile(storage_path())
+        self.storage = SqlStorage(file, LegacyCache(), self.log_error)
+        self.usage = SqlUsageTable(file, self.log_error)
+        self._erasures = Erasures()
         self._settings = Settings()
         self._free_threads = asyncio.Semaphore(MAX_THREADS)
         self._replacements = (
@@ -156,6 +163,19 @@ class Cat1(Host):
         """This Cat stores memory by name."""
         return self.end_user(key_holder_name(key_id))
 
+    def people(self, name: str) -> Sequence[Person]:
+        return [self.end_user(name)]
+
+    async def erase(self, person: Person) -> Mapping[str, int]:
+        """On this Cat a name is one person: an end user and a user of the Cat with that name have one memory."""
+        self._erasures.add(person.key)
+        for key in await self.storage.keys(STATES, person.key):
+            delete_from_cache(CheshireCat().cache, key)
+        counts = {**await self.storage.delete_all(person.key)}
+        with storage_failures(self.log_error):
+            counts["memories"] = await asyncio.to_thread(forget, person.name)
+        return counts
+
     def models(self) -> Sequence[str]:
         return [CAT_MODEL]
 
@@ -180,7 +200,8 @@ class Cat1(Host):
         confine_vector_memory()
         keys = transcript_keys(run.person, run.model, run.conversation.turns)
         notes = await load_turn_notes(self.storage, run.person, keys)
-        session = Session(run, notes, AsyncLLMBridge(loop, channel.unread), loop, channel)
+        stored = StoredOfRun(self.storage, self._erasures, run, loop)
+        session = Session(run, notes, loop, channel, stored)
         channel.on_abort(session.bridge.end)
         pipeline = self._start_pipeline(session)
         pipeline.add_done_callback(lambda _: channel.end())

@@ -38,6 +38,18 @@ def confine_vector_memory() -> None:
             setattr(client, name, _in_thread(thread, getattr(client, name)))
 
 
+def forget(user_id: str) -> int:
+    """Delete what the Cat remembers of a user's words. Returns how many memories. Raises what the database raises."""
+    confine_vector_memory()
+    episodic = CheshireCat().memory.vectors.collections["episodic"]
+    of_user = {"source": user_id}
+    selected = episodic._qdrant_filter_from_dict(of_user)
+    count = episodic.client.count(episodic.collection_name, selected, exact=True).count
+    if count:
+        episodic.delete_points_by_metadata_filter(of_user)
+    return int(count)
+
+
 def _in_thread(thread: ThreadPoolExecutor, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:

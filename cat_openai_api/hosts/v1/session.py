@@ -32,6 +32,7 @@ from ..shared.turn_notes import TurnNote, TurnNotes, save_turn_notes
 from ..storage import Storage
 from .chat_models import LLMChunk, Parameters, supports_json_format
 from .llm_bridge import AsyncLLMBridge, LLMOfRun, RunEnded, TokenSource, TokenSources
+from .memory import forget
 from .messages import (
     AssistantTurn,
     ToolTurn,
@@ -42,7 +43,7 @@ from .messages import (
     turn_as_left,
     why_of,
 )
-from .state import Snapshot, load_from_cache, restore, take_snapshot, update_cache
+from .state import Snapshot, StoredOfRun, load_from_cache, restore, take_snapshot
 
 if IS_CAT_1 or TYPE_CHECKING:
     from cat.log import log
@@ -128,23 +129,25 @@ class Session(StrayCat):
     """The conversation is the client's, and events go to `channel` instead of the user's web socket.
 
     The question of the run is the last turn of the user, also where the client's functions were called after it, and
-    where the reply goes on from the assistant's words after it. `notes`: of the turns of the conversation.
+    where the reply goes on from the assistant's words after it. `notes`: of the turns of the conversation. `stored`:
+    stores the state.
     """
 
     def __init__(
         self,
         run: Run,
         notes: TurnNotes,
-        bridge: AsyncLLMBridge,
         loop: asyncio.AbstractEventLoop,
         channel: EventChannel,
+        stored: StoredOfRun,
     ) -> None:
-        self.bridge = bridge
+        self.bridge = AsyncLLMBridge(loop, channel.unread)
         self.openai_api_instructions = _as_template(_instructions(run))
         self.openai_api_tools_output = ""
         self._loop = loop
         self._channel = channel
         self._run = run
+        self._stored = stored
         self._turns = run.conversation.turns
         self._keys = notes.keys
         self._notes = notes
@@ -373,7 +376,7 @@ class Session(StrayCat):
 
         try:
             for key in keys:
-                update_cache(self.cache, key, add)
+                self._stored.update(self.cache, key, add)
         except Exception:  # the storage's own, whichever it is: the client gets the reply all the same
             log.error("OpenAI API: the working memory cannot be stored, the next turn begins without it")
 
@@ -398,8 +401,15 @@ class Session(StrayCat):
 
     def _store_user_message_in_episodic_memory(self, user_message_text: str) -> None:
         self.bridge.check()
-        if self._run.remember and not self._continues_turn and user_message_text.strip():
+        if (
+            self._run.remember
+            and not self._continues_turn
+            and user_message_text.strip()
+            and not self._stored.is_erased()
+        ):
             super()._store_user_message_in_episodic_memory(user_message_text)
+            if self._stored.is_erased():
+                forget(self.user_id)
 
     def _query_without_question(self) -> str:
         """What memories are recalled by where the user said nothing: the last words of the conversation, or else the

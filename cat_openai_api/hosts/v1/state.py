@@ -4,6 +4,7 @@ The state is a form that is being filled in, and what plugins put into the worki
 turn stops for calls of the client's functions, the output of the Cat's own tools before those calls belongs to it too.
 """
 
+import asyncio
 import copy
 import io
 import pickle
@@ -13,8 +14,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
+from ...errors import StorageFailed
 from ..collections import STATES
 from ..detect import IS_CAT_1
+from ..port import Run
+from ..shared.erasures import Erasures
+from ..storage import Storage, request_began
 from .llm_bridge import LLMOfRun
 
 if IS_CAT_1 or TYPE_CHECKING:
@@ -34,6 +39,37 @@ DERIVED = {"agent_input"}
 
 DeepCopy: TypeAlias = tuple[object, object, dict[ValueName, Any]]
 """What stands in the values for a session and for its working memory, and copies of the values."""
+
+
+class StoredOfRun:
+    """What a run leaves behind in the Cat's cache, by transcript key. Used in the thread of the run.
+
+    The cache cannot list what it has of a person. So each entry has a row in the storage, without the state itself.
+    """
+
+    def __init__(self, storage: Storage, erasures: Erasures, run: Run, loop: asyncio.AbstractEventLoop) -> None:
+        self._storage = storage
+        self._erasures = erasures
+        self._person = run.person
+        self._loop = loop
+        self._began = request_began.get()
+
+    def is_erased(self) -> bool:
+        """Whether the person was erased while the run was under way."""
+        return self._erasures.has(self._person.key, self._began)
+
+    def update(self, cache: Any, key: str, change: Callable[[Any], Any]) -> None:
+        """See `update_cache`."""
+        if self.is_erased():
+            return
+        asyncio.run_coroutine_threadsafe(self._note(key), self._loop)
+        update_cache(cache, key, change)
+        if self.is_erased():
+            delete_from_cache(cache, key)
+
+    async def _note(self, key: str) -> None:
+        with suppress(StorageFailed):  # The error is in the log already, and the entry ends after a day.
+            await self._storage.update(STATES, self._person.key, key, lambda _: None)
 
 
 @dataclass(frozen=True)

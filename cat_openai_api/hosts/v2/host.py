@@ -2,7 +2,8 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -13,15 +14,19 @@ from ...domain.conversation import Capability
 from ...domain.events import Event, Text
 from ...domain.json_instruction import json_instruction
 from ...domain.model_ids import CAT_MODEL
-from ...domain.people import Access, Caller, Person, key_holder_name
+from ...domain.people import KEY_HOLDER, Access, Caller, Person, is_key_holder_name, key_holder_name
 from ...errors import InsufficientPermissions, InvalidApiKey, UpstreamError
 from ..detect import IS_CAT_2
 from ..port import Embedder, Host, Run
 from ..shared.bearer import bearer_credential
+from ..shared.erasures import Erasures
 from ..shared.event_channel import EventChannel
 from ..shared.sql import SqlStorage
+from ..shared.sql_usage import SqlUsageTable
+from ..shared.storage import storage_failures
 from ..shared.transcript import transcript_keys
 from ..shared.turn_notes import load_turn_notes, save_turn_notes
+from ..storage import request_began
 from .embedder import EmbedderSetting
 from .finish import finishes_by_itself
 from .guest import GuestUser
@@ -31,7 +36,7 @@ from .providers import ModelProviders
 from .questions import QuestionReader
 from .settings import CachedSettings
 from .state import messages_with_state, save_state
-from .store import CatDatabase, LegacyKeyValues
+from .store import CatDatabase, LegacyKeyValues, delete_memories
 from .stream_listener import StreamListener, text_of
 from .tools import ClientTools
 from .web_server import accept_websockets
@@ -67,6 +72,8 @@ class Cat2(Host):
     def __init__(self) -> None:
         database = CatDatabase()
         self.storage = SqlStorage(database, LegacyKeyValues(database), self.log_error)
+        self.usage = SqlUsageTable(database, self.log_error)
+        self._erasures = Erasures()
         self._settings = CachedSettings()
         self._providers = ModelProviders()
         self._embedder_setting = EmbedderSetting()
@@ -107,6 +114,29 @@ class Cat2(Host):
 
     def key_holder(self, key_id: str) -> Person:
         return _person(User(id=uuid5(KEY_HOLDERS, key_id), name=key_holder_name(key_id), roles=["user"]))
+
+    def people(self, name: str) -> Sequence[Person]:
+        if is_key_holder_name(name):
+            return [self.key_holder(name.removeprefix(KEY_HOLDER))]
+        people = [self.end_user(name)]
+        with suppress(ValueError):
+            people.append(_person(User(id=UUID(name), name=name)))
+        return people
+
+    async def erase(self, person: Person) -> Mapping[str, int]:
+        """What plugins have stored for an end user with `user.save` goes too: there are end users, and holders of keys,
+        only by this plugin. What they have stored for a user of the Cat belongs to the Cat's own chats as well, and
+        stays."""
+        self._erasures.add(person.key)
+        counts = {**await self.storage.delete_all(person.key)}
+        if self._is_known_by_plugin_only(person):
+            with storage_failures(self.log_error):
+                counts["memories"] = await delete_memories(person.identity)
+        return counts
+
+    def _is_known_by_plugin_only(self, person: Person) -> bool:
+        holder = self.key_holder(person.name.removeprefix(KEY_HOLDER))
+        return person.key in (self.end_user(person.name).key, holder.key)
 
     def models(self) -> Sequence[str]:
         slugs = sorted(ccat().registry.classes["agents"], key=lambda slug: (slug != DEFAULT_AGENT, slug))
@@ -196,11 +226,14 @@ class Cat2(Host):
                 added = running.result() if is_complete else client_tools.messages
                 is_known = not is_complete or text_of(added).strip().startswith(received.strip())
                 await save_state(self.storage, run, received, llm.calls.returned_calls(), added, is_known=is_known)
-                await self._save_notes(run, questions)
+            await self._end_run(run, questions)
 
-    async def _save_notes(self, run: Run, questions: QuestionReader) -> None:
-        if not await save_turn_notes(self.storage, run.person, questions.new_notes()):
+    async def _end_run(self, run: Run, questions: QuestionReader) -> None:
+        """Store what plugins made of messages, or erase what a run has stored whose person was erased meanwhile."""
+        if run.remember and not await save_turn_notes(self.storage, run.person, questions.new_notes()):
             log.error("OpenAI API: what plugins made of a message cannot be stored, they read it once more")
+        if self._erasures.has(run.person.key, request_began.get()):
+            await self.erase(run.person)
 
     async def embedder(self) -> Embedder | None:
         return await self._embedder_setting.embedder()

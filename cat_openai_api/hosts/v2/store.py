@@ -12,6 +12,7 @@ from ..shared.sql import Database, Record
 
 if IS_CAT_2 or TYPE_CHECKING:
     from cat.db import KeyValueDB
+    from cat.db.models import UserKeyValueDB
     from piccolo.querystring import QueryString
 
 LEGACY_NAME = re.compile(
@@ -42,6 +43,13 @@ class CatDatabase(Database):
 
     async def execute(self, statement: str, *values: Any) -> Sequence[Record]:
         return await self.engine.run_querystring(QueryString(statement.replace("?", "{}"), *values))
+
+
+async def delete_memories(user: Any) -> int:
+    """Delete what plugins have stored for the user with `User.save`. Returns how many values. Raises what the database
+    raises."""
+    key = UserKeyValueDB.key
+    return len(await UserKeyValueDB.delete().where(UserKeyValueDB.user_id == user.id).returning(key))
 
 
 class LegacyKeyValues(LegacyEntries):

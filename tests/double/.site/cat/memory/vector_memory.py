@@ -33,6 +33,11 @@ class Point:
     vector: Embedding
 
 
+@dataclass(frozen=True)
+class Count:
+    count: int
+
+
 class QdrantClient:
     """A database of its own in this process. Breaks for good when two threads use it at once, as the real one."""
 
@@ -49,10 +54,15 @@ class QdrantClient:
         with self._alone():
             return list(self._in(collection_name).values())
 
-    def delete(self, collection_name: str, ids: list[str]) -> None:
+    def count(self, collection_name: str, count_filter: dict[str, Any] | None = None, exact: bool = True) -> Count:
         with self._alone():
-            for point_id in ids:
-                del self._in(collection_name)[point_id]
+            return Count(len(_selected(self._in(collection_name), count_filter or {})))
+
+    def delete(self, collection_name: str, points_selector: list[str] | dict[str, Any]) -> None:
+        with self._alone():
+            points = self._in(collection_name)
+            for point_id in _selected(points, points_selector):
+                del points[point_id]
 
     def query_points(self, collection_name: str, query: Embedding) -> list[tuple[Point, float]]:
         """All, best first, with their likeness."""
@@ -92,6 +102,12 @@ class VectorMemoryCollection:
     def delete_points(self, points_ids: list[str]) -> None:
         self.client.delete(self.collection_name, points_ids)
 
+    def delete_points_by_metadata_filter(self, metadata: dict[str, Any] | None = None) -> None:
+        self.client.delete(self.collection_name, self._qdrant_filter_from_dict(metadata or {}))
+
+    def _qdrant_filter_from_dict(self, filter: dict[str, Any]) -> dict[str, Any]:
+        return filter
+
     def recall_memories_from_embedding(
         self, embedding: Embedding, metadata: dict[str, Any], k: int, threshold: float
     ) -> list[tuple[Document, float, Embedding, str]]:
@@ -122,6 +138,13 @@ class LongTermMemory:
 
     def __init__(self) -> None:
         self.vectors = VectorMemory()
+
+
+def _selected(points: dict[str, Point], selector: list[str] | dict[str, Any]) -> list[str]:
+    """Ids, or those of the points that have the metadata."""
+    if isinstance(selector, list):
+        return selector
+    return [point.id for point in points.values() if selector.items() <= point.document.metadata.items()]
 
 
 def _likeness(one: Embedding, other: Embedding) -> float:
