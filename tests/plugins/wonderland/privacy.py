@@ -17,7 +17,7 @@ async def how_often(text: str) -> int:
 
 
 def without_addresses(text: str) -> str:
-    return re.sub(r"\w+@\w+\.\w+", "[an address]", text)
+    return re.sub(r"\b\w{1,20}@\w+\.\w+", "[an address]", text)
 
 
 @hook("before_agent_run")
