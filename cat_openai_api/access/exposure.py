@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -27,14 +28,14 @@ async def key_warning(host: Host) -> str | None:
     A Cat that only this machine reaches may have any key. In a container a Cat nearly always listens on all addresses:
     which of its ports are published is not visible from within.
     """
-    addresses = await asyncio.to_thread(_listening_addresses)
+    addresses = await _look_up_addresses()
     return _warning(host, addresses)
 
 
 async def log_key_warning(host: Host) -> None:
     """Log the warning, if there is one, once the server listens."""
     for _ in range(CHECKS):
-        addresses = await asyncio.to_thread(_listening_addresses)
+        addresses = await _look_up_addresses()
         if addresses or addresses is None:
             if warning := _warning(host, addresses):
                 host.log_warning(f"OpenAI API: {warning}")
@@ -51,6 +52,15 @@ def _warning(host: Host, addresses: "set[IPv4Address | IPv6Address] | None") -> 
     if key in WELL_KNOWN:
         return f'this Cat has the API key "{key}", which everybody knows, and it listens to other machines'
     return None
+
+
+async def _look_up_addresses() -> "set[IPv4Address | IPv6Address] | None":
+    """In a thread of its own, which ends with it: those that `asyncio.to_thread` starts stay."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="openai-api")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, _listening_addresses)
+    finally:
+        executor.shutdown(wait=False)
 
 
 def _listening_addresses() -> "set[IPv4Address | IPv6Address] | None":
