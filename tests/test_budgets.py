@@ -1,6 +1,7 @@
 """Budgets of keys: tokens in a day, counted with what was used, also by several requests and several Cats at once."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -12,6 +13,7 @@ from asking import chat_body
 from host import Cat, needs_agents
 from openai import OpenAI, RateLimitError
 from upstream import Upstream, script
+from websockets.sync.client import ClientConnection, connect
 
 CHAT = "/v1/chat/completions"
 REPORTED = {"prompt_tokens": 70, "completion_tokens": 30, "total_tokens": 100}
@@ -103,6 +105,36 @@ def test_all_that_uses_tokens_counts(cat: Cat, make_key: Callable[..., Any], pat
     reply = ask(cat, key, path=path, **more)
     assert (reply.status_code, reply.json()["error"]["code"]) == (429, "insufficient_quota")
     assert ask(cat, key).status_code == 429
+
+
+def test_a_turn_on_a_web_socket_counts_and_its_key_is_looked_at_in_each(
+    cat: Cat, make_key: Callable[..., Any], until_used: Any
+) -> None:
+    key = make_key(150)
+    place = cat.base_url.replace("http", "ws", 1) + "/responses"
+
+    def turn(connection: ClientConnection, text: str = HUNDRED) -> dict[str, Any]:
+        connection.send(json.dumps({"type": "response.create", "model": "cheshire-cat", "input": text}))
+        while True:
+            event: dict[str, Any] = json.loads(connection.recv(timeout=20))
+            if event["type"] in ("error", "response.completed"):
+                return event
+
+    with connect(place, additional_headers={"Authorization": f"Bearer {key['value']}"}, proxy=None) as connection:
+        assert [turn(connection)["type"] for _ in range(2)] == ["response.completed"] * 2
+        until_used(key, 200)
+        refused = turn(connection)
+        assert (refused["status"], refused["error"]["code"]) == (429, "insufficient_quota")
+        cat.http.post(f"/custom/keys/{key['id']}", json={"enabled": False}).raise_for_status()
+        refused = turn(connection)
+        assert (refused["status"], refused["error"]["code"]) == (401, "invalid_api_key")
+
+
+def test_a_response_in_the_background_counts(cat: Cat, make_key: Callable[..., Any], until_used: Any) -> None:
+    key = make_key(100)
+    assert ask(cat, key, path="/v1/responses", background=True).json()["status"] == "queued"
+    until_used(key, 100)
+    assert ask(cat, key, path="/v1/responses", background=True).json()["error"]["code"] == "insufficient_quota"
 
 
 def test_what_is_refused_or_read_costs_nothing(cat: Cat, make_key: Callable[..., Any], until_used: Any) -> None:
