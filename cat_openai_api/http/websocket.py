@@ -235,6 +235,7 @@ class WebSocketConnection:
 
     async def _answer(self, data: bytes) -> None:
         turn = Turn(self._websocket, self._route, self._options, self._end)
+        turn.size = len(data)
         message: Any = None
         self._handler.begin()
         try:
