@@ -72,6 +72,15 @@ def test_python(cat: Cat, upstream: Upstream, home: Path, client: str) -> None:
     run_and_check(cat, upstream, [str(python), "-P", str(SCRIPTS / script)], home, more)
 
 
+def test_the_agents_sdk_over_websockets(cat: Cat, upstream: Upstream, home: Path) -> None:
+    with installed():
+        python = python_for("openai-agents")
+    accepted = cat.log().count("[accepted]")
+    command = [str(python), "-P", str(SCRIPTS / "try_openai_agents_websocket.py")]
+    run_and_check(cat, upstream, command, home, FRAMEWORK | AGENTS)
+    assert cat.log().count("[accepted]") > accepted
+
+
 @pytest.mark.parametrize("client", NODE)
 def test_node(cat: Cat, upstream: Upstream, home: Path, client: str) -> None:
     name, more = NODE[client]
