@@ -48,7 +48,7 @@ class RunLLM:
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    cat = SimpleNamespace(mad_hatter=SimpleNamespace(hooks={}, on_refresh_callbacks=[]))
+    cat = SimpleNamespace(mad_hatter=SimpleNamespace(hooks={}, on_refresh_callbacks=[]), fastapi_app=None)
     cat.registry = Registry(cat)
     cat.registry.register(Provider)
     monkeypatch.setattr(runtime, "_ccat", cat)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 from ...errors import StorageFailed
 from ...wire.json import encode
@@ -122,6 +123,10 @@ NO_LIMIT = 2**62
 NO_REQUEST = 1e18
 """A time after all erasures: what no request does is not affected by them."""
 
+MAX_STATEMENTS = 8
+"""Statements that are executed at the same time. Each has a connection and, in SQLite, a thread. Hundreds of them that
+wait for SQLite's one writer would take many times as long as one after the other."""
+
 MAX_OWNERS = 500
 """Of one statement."""
 
@@ -187,6 +192,8 @@ class SqlStorage(Storage):
         self._log_error = log_error
         self._table = Table(database, "openai_api_rows", CREATE)
         self._moving = asyncio.Lock()
+        self._slots = asyncio.Semaphore(MAX_STATEMENTS)
+        self._updating: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
         self._unreadable: set[str] = set()
 
     @property
@@ -249,32 +256,35 @@ class SqlStorage(Storage):
             return True
 
     async def update(self, collection: Collection, owner: str, key: str, change: Callable[[Any], Any]) -> None:
+        # Updates of one row by this process take turns. Only those of other Cats can come in between.
+        turn = self._updating.setdefault((collection.name, owner, key), asyncio.Lock())
         with self._failures():
             await self._prepare(owner)
-            version: int | None = None
-            for _ in range(MAX_ATTEMPTS):
-                present = await self._find(collection, owner, key)
-                if present and present["version"] == version:
-                    break  # The statement was tried again when its connection broke after it was executed.
-                text = await asyncio.to_thread(_changed, present, change)
-                if text is None:
-                    return
-                version, now = _new_version(), time.time()
-                if present is None:
-                    statement = _insertion(collection, owner, key, text, version=version, now=now)
+            async with turn:
+                version: int | None = None
+                for _ in range(MAX_ATTEMPTS):
+                    present = await self._find(collection, owner, key)
+                    if present and present["version"] == version:
+                        break  # The statement was tried again when its connection broke after it was executed.
+                    text = await asyncio.to_thread(_changed, present, change)
+                    if text is None:
+                        return
+                    version, now = _new_version(), time.time()
+                    if present is None:
+                        statement = _insertion(collection, owner, key, text, version=version, now=now)
+                    else:
+                        created_at = present["created_at"] if _is_live(present) else now
+                        content = (text, len(text), version, created_at, now, _expires_at(collection, now))
+                        place = (*_place(collection, owner), key, present["version"])
+                        statement = (UPDATE, *content, *place, *_erasure_condition(owner))
+                    if await self._execute(*statement):
+                        break
+                    if await self._is_erased(owner):
+                        return
+                    await asyncio.sleep(random.uniform(0, 0.02))
                 else:
-                    created_at = present["created_at"] if _is_live(present) else now
-                    content = (text, len(text), version, created_at, now, _expires_at(collection, now))
-                    place = (*_place(collection, owner), key, present["version"])
-                    statement = (UPDATE, *content, *place, *_erasure_condition(owner))
-                if await self._execute(*statement):
-                    break
-                if await self._is_erased(owner):
-                    return
-                await asyncio.sleep(random.uniform(0, 0.02))
-            else:
-                raise TimeoutError(f"others have changed the row {MAX_ATTEMPTS} times")
-            await self._trim(collection, owner, key)
+                    raise TimeoutError(f"others have changed the row {MAX_ATTEMPTS} times")
+                await self._trim(collection, owner, key)
 
     async def delete(self, collection: Collection, owner: str, key: str) -> bool:
         if not _is_storable(key):
@@ -325,7 +335,8 @@ class SqlStorage(Storage):
         return storage_failures(self._log_error)
 
     async def _execute(self, statement: str, *values: Any) -> Sequence[Record]:
-        return await retry(partial(self._database.execute, statement, *values))
+        async with self._slots:
+            return await retry(partial(self._database.execute, statement, *values))
 
     async def _is_erased(self, owner: str) -> bool:
         """Whether the owner was erased since the request began that this is a part of."""
