@@ -9,6 +9,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -41,6 +42,10 @@ DeepCopy: TypeAlias = tuple[object, object, dict[ValueName, Any]]
 """What stands in the values for a session and for its working memory, and copies of the values."""
 
 
+NOTE_TIMEOUT = 20.0
+"""Seconds. A storage that takes longer has failed, with a line in the Cat's log."""
+
+
 class StoredOfRun:
     """What a run leaves behind in the Cat's cache, by transcript key. Used in the thread of the run.
 
@@ -62,7 +67,10 @@ class StoredOfRun:
         """See `update_cache`."""
         if self.is_erased():
             return
-        asyncio.run_coroutine_threadsafe(self._note(key), self._loop)
+        # The row is there before the entry: an erasure finds the entry by it.
+        noting = asyncio.run_coroutine_threadsafe(self._note(key), self._loop)
+        with suppress(futures.TimeoutError):
+            noting.result(NOTE_TIMEOUT)
         update_cache(cache, key, change)
         if self.is_erased():
             delete_from_cache(cache, key)
